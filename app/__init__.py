@@ -1,0 +1,64 @@
+"""Veilleur watches backups and tells people when one did not happen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Flask, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app import access, commands, failures, presentation
+from app.blueprints import BLUEPRINTS
+from app.cron_client import CronClient
+from app.db import EXTENSION, Database
+from app.extensions import babel, csrf
+from app.interval import FILE_NAME, Reader
+from app.settings import Settings
+
+
+def create_app(settings: Settings) -> Flask:
+    """Assemble the web application from settings completed by `installation.prepare`."""
+    app = Flask(__name__, instance_path=str(settings.instance_path))
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SESSION_COOKIE_NAME="veilleur_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=settings.session_hours),
+        SESSION_REFRESH_EACH_REQUEST=False,
+        WTF_CSRF_CHECK_DEFAULT=False,  # access.enforce checks it, after the session
+        WTF_CSRF_TIME_LIMIT=None,  # a page left open overnight still works; the token ends with the session
+        WTF_CSRF_SSL_STRICT=False,  # clients of the API send no Referer; token and SameSite protect them
+        MAX_CONTENT_LENGTH=settings.max_upload_bytes + 1,
+        BABEL_DEFAULT_TIMEZONE=settings.timezone,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False
+    app.extensions["settings"] = settings
+    app.extensions[EXTENSION] = Database(settings.database_url)
+    app.extensions["interval"] = Reader(settings.instance_path / FILE_NAME)
+    app.extensions["cron_client"] = CronClient(
+        settings.cron_service_url,
+        settings.cron_token,
+        connect_seconds=settings.cron_connect_seconds,
+        read_seconds=settings.cron_read_seconds,
+        write_seconds=settings.cron_write_seconds,
+    )
+    csrf.init_app(app)
+    babel.init_app(app, locale_selector=presentation.language, timezone_selector=lambda: settings.timezone)
+    app.before_request(access.enforce)
+    failures.register(app)
+    presentation.register(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    commands.register(app)
+    _believe_proxies(app, settings.trusted_proxies)
+    return app
+
+
+def _believe_proxies(app: Flask, count: int) -> None:
+    # Only what the outermost trusted proxy wrote is believed; with none in front, nothing is.
+    if count:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count
+        )

@@ -1,0 +1,191 @@
+"""Users, their sessions and passwords, and API keys."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from app.db import insert_if_absent
+from app.models import ApiKey, LoginFailure, User, UserSession
+
+ADMINISTRATOR = "administrator"
+VIEWER = "viewer"
+ROLES = (ADMINISTRATOR, VIEWER)
+
+UPLOAD = "upload"
+READ = "read"
+SCOPES = (UPLOAD, READ)
+
+FAILURES_BEFORE_LOCK = 5
+LOCK_MINUTES = 15
+SHORTEST_PASSWORD = 8
+LONGEST_PASSWORD = 1000
+
+_SEEN_EVERY = timedelta(minutes=5)
+_USED_EVERY = timedelta(minutes=1)
+
+
+class AccountError(ValueError):
+    """A name, password or role that can't be taken; says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whoever is logged in, free of the database session it was read in."""
+
+    user_id: int
+    username: str
+    role: str
+
+    @property
+    def is_administrator(self) -> bool:
+        return self.role == ADMINISTRATOR
+
+
+def digest(token: str) -> str:
+    """How tokens and keys are stored. They are long and random, so a plain SHA-256 is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+# Checked when no such user exists, so that both cases take the same time.
+_NOBODY = generate_password_hash(secrets.token_urlsafe(16))
+
+
+def add_user(session: Session, username: str, password: str, role: str, now: datetime) -> User:
+    """Raises AccountError naming the field that can't be taken."""
+    if not re.fullmatch(r"[A-Za-z0-9._@+-]{1,80}", username):
+        raise AccountError("username: 1 to 80 letters, digits or . _ @ + -")
+    if role not in ROLES:
+        raise AccountError("role: one of " + ", ".join(ROLES))
+    if session.scalar(select(User.id).where(User.username == username)) is not None:
+        raise AccountError(f"username: {username} exists already")
+    user = User(username=username, password_hash=_hash(password), role=role, created_at=now)
+    session.add(user)
+    return user
+
+
+def set_password(session: Session, username: str, password: str) -> None:
+    """Change it and end every session of the user. Raises AccountError."""
+    user = find_user(session, username)
+    user.password_hash = _hash(password)
+    session.execute(delete(UserSession).where(UserSession.user_id == user.id))
+    session.execute(delete(LoginFailure).where(LoginFailure.username == username))
+
+
+def remove_user(session: Session, username: str) -> None:
+    """Raises AccountError for an unknown user and for the last administrator."""
+    user = find_user(session, username)
+    others = select(User.id).where(User.role == ADMINISTRATOR, User.id != user.id).limit(1)
+    if user.role == ADMINISTRATOR and session.scalar(others) is None:
+        raise AccountError(f"username: {username} is the last administrator and can't be removed")
+    session.delete(user)
+
+
+def find_user(session: Session, username: str) -> User:
+    user = session.scalar(select(User).where(User.username == username))
+    if user is None:
+        raise AccountError(f"username: there is no user {username}")
+    return user
+
+
+def _hash(password: str) -> str:
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise AccountError(f"password: {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
+    return generate_password_hash(password)
+
+
+def locked_until(session: Session, username: str, now: datetime) -> datetime | None:
+    """When the name may be tried again; None when it may be tried now."""
+    failure = session.get(LoginFailure, username[:80])
+    if failure is None or failure.locked_until_at is None or failure.locked_until_at <= now:
+        return None
+    return failure.locked_until_at
+
+
+def verify(session: Session, username: str, password: str) -> User | None:
+    """The user when the password is right. Takes as long for a name that does not exist."""
+    user = session.scalar(select(User).where(User.username == username))
+    right = check_password_hash(user.password_hash if user else _NOBODY, password[:LONGEST_PASSWORD])
+    return user if right else None
+
+
+def note_failure(session: Session, username: str, now: datetime) -> int:
+    """Count a wrong password and lock the name when there were too many; the count in a row."""
+    insert_if_absent(session, LoginFailure, username=username[:80], count=0, last_at=now)
+    failure = session.get_one(LoginFailure, username[:80], with_for_update=True)
+    if now - failure.last_at > timedelta(minutes=LOCK_MINUTES):
+        failure.count = 0
+    failure.count += 1
+    failure.last_at = now
+    in_a_row = failure.count
+    if in_a_row >= FAILURES_BEFORE_LOCK:
+        failure.locked_until_at = now + timedelta(minutes=LOCK_MINUTES)
+        failure.count = 0
+    return in_a_row
+
+
+def open_session(session: Session, user: User, *, address: str, now: datetime, hours: int) -> str:
+    """Log the user in; the token for the cookie."""
+    session.execute(delete(LoginFailure).where(LoginFailure.username == user.username))
+    token = secrets.token_urlsafe(32)
+    session.add(
+        UserSession(
+            token_hash=digest(token),
+            user_id=user.id,
+            created_at=now,
+            seen_at=now,
+            expires_at=now + timedelta(hours=hours),
+            address=address[:64],
+        )
+    )
+    return token
+
+
+def close_session(session: Session, token: str) -> None:
+    session.execute(delete(UserSession).where(UserSession.token_hash == digest(token)))
+
+
+def identify(session: Session, token: str, now: datetime) -> tuple[Identity | None, bool]:
+    """Who holds the session token, and whether it is time to call `renew`."""
+    row = session.get(UserSession, digest(token))
+    if row is None or row.expires_at <= now:
+        return None, False
+    user = row.user
+    return Identity(user.id, user.username, user.role), now - row.seen_at > _SEEN_EVERY
+
+
+def renew(session: Session, token: str, now: datetime, hours: int) -> None:
+    session.execute(
+        update(UserSession)
+        .where(UserSession.token_hash == digest(token))
+        .values(seen_at=now, expires_at=now + timedelta(hours=hours))
+    )
+
+
+def add_key(session: Session, label: str, scope: str, now: datetime) -> str:
+    """Make an API key and return it: the only time it can be seen."""
+    if scope not in SCOPES:
+        raise AccountError("scope: one of " + ", ".join(SCOPES))
+    if not 1 <= len(label.strip()) <= 120:
+        raise AccountError("label: 1 to 120 characters")
+    key = "vk_" + secrets.token_urlsafe(24)
+    session.add(ApiKey(label=label.strip(), scope=scope, key_hash=digest(key), hint=key[:8], created_at=now))
+    return key
+
+
+def find_key(session: Session, key: str, scope: str) -> ApiKey | None:
+    """The valid key with this scope, or None."""
+    found = session.scalar(select(ApiKey).where(ApiKey.key_hash == digest(key)))
+    return found if found and found.revoked_at is None and found.scope == scope else None
+
+
+def is_use_worth_noting(key: ApiKey, now: datetime) -> bool:
+    """Whether `used_at` is old enough to be written again; not every report needs a write for it."""
+    return key.used_at is None or now - key.used_at > _USED_EVERY

@@ -1,0 +1,174 @@
+"""Login and logout, as JSON and as pages."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from flask_wtf.csrf import generate_csrf
+from wtforms import HiddenField, PasswordField, StringField
+from wtforms.validators import InputRequired, Length
+
+from app import access, accounts, audit, clock
+from app.accounts import Identity
+from app.db import database
+from app.extensions import csrf
+
+bp = Blueprint("auth", __name__)
+
+_SLOWED_SECONDS = 0.2
+_SLOWEST_SECONDS = 1.0
+
+
+class LoginForm(FlaskForm):  # type: ignore[misc]
+    username = StringField(_l("User name"), [InputRequired(), Length(max=80)])
+    password = PasswordField(_l("Password"), [InputRequired(), Length(max=accounts.LONGEST_PASSWORD)])
+    next = HiddenField()
+
+
+class LoginRefused(Exception):
+    """Wrong name or password, or too many of them; never tells whether the user exists."""
+
+    def __init__(self, retry_after_seconds: int | None = None) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def message(self) -> str:
+        if self.retry_after_seconds:
+            minutes = math.ceil(self.retry_after_seconds / 60)
+            return _("Too many wrong passwords. Try again in %(minutes)s minutes.", minutes=minutes)
+        return _("User name or password is wrong.")
+
+
+@bp.get("/api/csrf")
+@access.public
+def csrf_token() -> ResponseReturnValue:
+    return jsonify(csrfToken=generate_csrf())
+
+
+@bp.post("/api/auth/login")
+@access.own_check
+def login() -> ResponseReturnValue:
+    # Demanding JSON keeps foreign sites out: their forms can't send this type.
+    if not request.is_json:
+        abort(415, _("Send JSON with Content-Type: application/json."))
+    content = request.get_json(silent=True)
+    if not isinstance(content, dict):
+        abort(400, _("The body must be a JSON object with username and password."))
+    for field in ("username", "password"):
+        if not isinstance(content.get(field), str) or not content[field]:
+            return jsonify(error=f"{field} is required"), 400
+    try:
+        identity = _log_in(content["username"], content["password"])
+    except LoginRefused as refusal:
+        return _refused(refusal)
+    return jsonify(success=True, user=_shown(identity), csrfToken=generate_csrf())
+
+
+def _refused(refusal: LoginRefused) -> ResponseReturnValue:
+    if not refusal.retry_after_seconds:
+        return jsonify(error="Unauthorized", message=refusal.message), 401
+    headers = {"Retry-After": str(refusal.retry_after_seconds)}
+    return jsonify(error="Too many requests", message=refusal.message), 429, headers
+
+
+def _log_in(username: str, password: str) -> Identity:
+    now = clock.utcnow()
+    with database().reading() as rows:
+        locked_at = accounts.locked_until(rows, username, now)
+        user = None if locked_at else accounts.verify(rows, username, password)
+    if locked_at:
+        raise LoginRefused(math.ceil((locked_at - now).total_seconds()))
+    if user is None:
+        _slow_down(username, now)
+        raise LoginRefused
+    with database().writing() as rows:
+        token = accounts.open_session(
+            rows, user, address=access.address(), now=now, hours=access.settings().session_hours
+        )
+        audit.note(
+            rows, actor=user.username, action="login", target="session", now=now, address=access.address()
+        )
+    access.log_in(token)
+    return Identity(user.id, user.username, user.role)
+
+
+def _slow_down(username: str, now: datetime) -> None:
+    with database().writing() as rows:
+        in_a_row = accounts.note_failure(rows, username, now)
+        audit.note(
+            rows, actor="-", action="login refused", target=username, now=now, address=access.address()
+        )
+    time.sleep(min(_SLOWED_SECONDS * in_a_row, _SLOWEST_SECONDS))
+
+
+@bp.post("/api/auth/logout")
+@access.viewer
+def logout() -> ResponseReturnValue:
+    access.log_out()
+    return jsonify(success=True)
+
+
+@bp.get("/api/auth/me")
+@access.viewer
+def me() -> ResponseReturnValue:
+    return jsonify(user=_shown(access.identity()))
+
+
+def _shown(identity: Identity) -> dict[str, str]:
+    return {"username": identity.username, "role": identity.role}
+
+
+@bp.get("/login")
+@access.public
+def login_page() -> ResponseReturnValue:
+    if access.current_identity():
+        return redirect(url_for("dashboard.index"))
+    form = LoginForm(next=request.args.get("next", ""))
+    return render_template("auth/login.html", form=form)
+
+
+@bp.post("/login")
+@access.own_check
+def login_form() -> ResponseReturnValue:
+    csrf.protect()
+    form = LoginForm()
+    if not form.validate():
+        return render_template("auth/login.html", form=form), 400
+    try:
+        _log_in(form.username.data, form.password.data)
+    except LoginRefused as refusal:
+        flash(refusal.message, "error")
+        return render_template("auth/login.html", form=form), 429 if refusal.retry_after_seconds else 401
+    return redirect(_own_page(form.next.data) or url_for("dashboard.index"))
+
+
+def _own_page(target: str | None) -> str | None:
+    """The page to go on to, if it is one of ours; anything that leads elsewhere is dropped."""
+    if not target or not target.startswith("/") or target.startswith(("//", "/\\")):
+        return None
+    parts = urlsplit(target)
+    if parts.scheme or parts.netloc or any(ord(each) < 32 for each in target):
+        return None
+    return request.script_root + target
+
+
+@bp.get("/logout")
+@access.viewer
+def logout_page() -> ResponseReturnValue:
+    return render_template("auth/logout.html")
+
+
+@bp.post("/logout")
+@access.viewer
+def logout_form() -> ResponseReturnValue:
+    access.log_out()
+    return redirect(url_for("auth.login_page"))

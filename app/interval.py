@@ -1,0 +1,171 @@
+"""The check interval: its nine values and the one file where it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+
+from app import clock
+
+FILE_NAME = "cron.json"
+DISABLED = "disabled"
+DEFAULT = "20min"
+
+CRON_EXPRESSIONS = MappingProxyType(
+    {
+        DISABLED: "0 0 1 1 0",
+        "1min": "*/1 * * * *",
+        "5min": "*/5 * * * *",
+        "10min": "*/10 * * * *",
+        "15min": "*/15 * * * *",
+        "20min": "*/20 * * * *",
+        "30min": "*/30 * * * *",
+        "1hour": "0 * * * *",
+        "2hours": "0 */2 * * *",
+    }
+)
+
+MINUTES = MappingProxyType(
+    {
+        "1min": 1,
+        "5min": 5,
+        "10min": 10,
+        "15min": 15,
+        "20min": 20,
+        "30min": 30,
+        "1hour": 60,
+        "2hours": 120,
+    }
+)
+
+_LARGEST_FILE_BYTES = 64 * 1024
+
+
+class IntervalFileDamaged(Exception):
+    """The file is there and does not hold an interval; nothing may be assumed in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class CronConfig:
+    interval: str
+    updated_at: str | None = None
+    updated_by: str | None = None
+
+    @property
+    def enabled(self) -> bool:
+        return self.interval != DISABLED
+
+    @property
+    def cron_expression(self) -> str:
+        return CRON_EXPRESSIONS[self.interval]
+
+
+def is_interval(value: object) -> bool:
+    return isinstance(value, str) and value in CRON_EXPRESSIONS
+
+
+def read(path: Path) -> CronConfig:
+    """What the file says; the default when there is none.
+
+    Raises IntervalFileDamaged for content that is no interval and OSError when it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return CronConfig(DEFAULT)
+    return _parse(raw)
+
+
+def _parse(raw: bytes) -> CronConfig:
+    try:
+        content = json.loads(raw[:_LARGEST_FILE_BYTES])
+    except (ValueError, RecursionError):
+        raise IntervalFileDamaged("it is not JSON") from None
+    if not isinstance(content, dict) or not is_interval(content.get("interval")):
+        raise IntervalFileDamaged(f"its interval is none of {', '.join(CRON_EXPRESSIONS)}")
+    return CronConfig(content["interval"], _optional(content, "updatedAt"), _optional(content, "updatedBy"))
+
+
+def _optional(content: dict[str, object], key: str) -> str | None:
+    value = content.get(key)
+    return value if isinstance(value, str) else None
+
+
+def save(path: Path, interval: str, *, updated_by: str, now: datetime) -> CronConfig:
+    """Replace the file in one durable step and return what it held before.
+
+    The value before is read under the same lock, so that every change is told exactly once; a damaged
+    file counts as the default. Raises ValueError for no interval and OSError when it can't be written;
+    then the old file is untouched.
+    """
+    if not is_interval(interval):
+        raise ValueError(f"{interval!r} is no interval")
+    text = json.dumps({"interval": interval, "updatedAt": clock.iso(now), "updatedBy": updated_by}) + "\n"
+    with _exclusive(path):
+        try:
+            before = read(path)
+        except IntervalFileDamaged:
+            before = CronConfig(DEFAULT)
+        _replace(path, text.encode())
+    return before
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    # flock, not lockf: the latter does not keep threads of one process apart.
+    with path.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Reader:
+    """Reads the file again only when its identity, time or size has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._cached: tuple[tuple[int, int, int] | None, CronConfig] | None = None
+
+    def read(self) -> CronConfig:
+        """As `read`; the same errors."""
+        stamp = self.stamp()
+        cached = self._cached
+        if cached is not None and cached[0] == stamp:
+            return cached[1]
+        config = read(self._path)
+        self._cached = (stamp, config)
+        return config
+
+    def stamp(self) -> tuple[int, int, int] | None:
+        """What tells one version of the file from the next; None when there is no file."""
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size

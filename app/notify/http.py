@@ -1,0 +1,187 @@
+"""One careful HTTP call: no redirects, no cookies, no proxy variables, a bounded time and answer."""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import http.cookiejar
+import logging
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from app.notify import wire
+from app.notify.channel import ConfigError, DeliveryError, Receipt, shortened
+from app.notify.cleaning import mask, one_line
+
+LARGEST_ANSWER_BYTES = 64 * 1024
+LONGEST_QUOTE = 200
+LONGEST_PAUSE_SECONDS = 24 * 3600
+# Its debug records carry whole paths, and the token of many a web hook is a path.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+
+# A wait may help for these although they are 4xx.
+_PASSING = {408, 421, 425, 429}
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return wire.dial(self._dns_host, self.port or 80)
+
+
+class _TlsConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return wire.dial(self._dns_host, self.port or 443)
+
+
+class _FreshOnly:
+    """A POST on a connection that the receiver has just dropped can't be repeated safely: keep none."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.close()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _Pool(_FreshOnly, HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(_FreshOnly, HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, ssl_context=wire.tls_context(), **more)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """The context already knows its authorities; loading them for each connection costs 10 ms."""
+
+
+class _Sessions(threading.local):
+    def __init__(self) -> None:
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        self.session.mount("http://", _Adapter())
+        self.session.mount("https://", _Adapter())
+
+
+_local = _Sessions()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: `words` is a short, masked quotation of the body, empty when there was none."""
+
+    status: int
+    reason: str
+    content_type: str
+    words: str
+
+
+def checked_url(field: str, text: str) -> str:
+    """An absolute http(s) URL that can be called; ConfigError otherwise."""
+    expected = "an address such as https://host/path"
+    if not re.fullmatch(r"(?i)https?://[^\s\\]+", text):
+        raise ConfigError(field, expected)
+    try:
+        prepared = requests.Request("POST", text).prepare()
+        parts = urllib3.util.parse_url(prepared.url or "")
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+        raise ConfigError(field, expected) from error
+    if not parts.host or parts.port == 0:
+        raise ConfigError(field, expected)
+    return text
+
+
+def deliver(
+    method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_seconds: float
+) -> tuple[Receipt, Answer]:
+    """Send once; DeliveryError unless the answer is 2xx."""
+    with wire.within(timeout_seconds):
+        try:
+            answer, passed_on = _call(method, url, body, headers)
+        except (OSError, UnicodeError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            raise DeliveryError(_words_of(error)) from error
+    if 200 <= answer.status < 300:
+        return Receipt(_status_line(answer)), answer
+    raise _refusal(answer, passed_on)
+
+
+def _call(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[Answer, Mapping[str, str]]:
+    ours = {"User-Agent": "Veilleur", "Accept-Encoding": "identity", "Connection": "close"}
+    response = _local.session.request(
+        method, url, data=body, headers={**ours, **headers}, allow_redirects=False, stream=True, timeout=None
+    )
+    with response:
+        words = _quotation(response)
+        answer = Answer(
+            response.status_code,
+            shortened(one_line(response.reason or ""), 60),
+            response.headers.get("Content-Type", "").lower(),
+            words,
+        )
+        return answer, response.headers
+
+
+def _quotation(response: requests.Response) -> str:
+    """The status has arrived, so a body that breaks off or drips changes nothing about the outcome."""
+    try:
+        raw = response.raw.read(LARGEST_ANSWER_BYTES, decode_content=False)
+    except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError):
+        return ""
+    text = re.sub(r"(?s)<(style|script)\b.*?</\1>|<[^>]*>", " ", raw.decode("utf-8", "replace"))
+    return shortened(mask(one_line(text)), LONGEST_QUOTE)
+
+
+def _words_of(error: Exception) -> str:
+    for cause in wire.causes(error):
+        if isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError):
+            return "did not answer as a web server does"
+    return wire.plain_reason(error)
+
+
+def _status_line(answer: Answer) -> str:
+    return f"{answer.status} {answer.reason}".strip()
+
+
+def _refusal(answer: Answer, headers: Mapping[str, str]) -> DeliveryError:
+    if 300 <= answer.status < 400:
+        target = mask(one_line(headers.get("Location", "")))
+        to = f" to {target}" if target else ""
+        return DeliveryError(
+            f"answered {answer.status}: a redirect{to}, which is not followed; enter the final address",
+            permanent=True,
+        )
+    words = answer.words or answer.reason
+    return DeliveryError(
+        f"answered {answer.status}: {words}" if words else f"answered {answer.status}",
+        permanent=400 <= answer.status < 500 and answer.status not in _PASSING,
+        retry_after_seconds=_pause_seconds(headers),
+    )
+
+
+def _pause_seconds(headers: Mapping[str, str]) -> int | None:
+    """Retry-After in seconds; a date is measured against the receiver's own clock."""
+    wish = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d{1,9}", wish):
+        return min(int(wish), LONGEST_PAUSE_SECONDS)
+    try:
+        until = email.utils.parsedate_to_datetime(wish)
+        told = email.utils.parsedate_to_datetime(headers.get("Date", ""))
+        seconds = int((until - told).total_seconds())
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0), LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,268 @@
+"""The sentences of a message, in the reader's language and time zone, without markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_skeleton, format_time
+from flask_babel import force_locale, gettext, ngettext
+
+from app import clock
+from app.notify.channel import shortened
+from app.notify.cleaning import lines, mask, one_line
+from app.notify.message import Message
+
+Facts = Mapping[str, object]
+LONGEST_NAME = 100
+LONGEST_ERROR = 1500
+
+
+def _(sentence: str, **values: object) -> str:
+    return str(gettext(sentence, **values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    locale: Locale
+    zone: tzinfo
+    zone_name: str
+
+    def time(self, value: object) -> str | None:
+        """A fact such as `2026-11-23T07:00:00Z` in the reader's words; None when there is none."""
+        known = _moment(value)
+        if known is None:
+            return None
+        moment = known.astimezone(self.zone)
+        day = format_skeleton("yMMMEd", moment, locale=self.locale)
+        text = f"{day}, {format_time(moment, 'short', locale=self.locale)}"
+        # CLDR's narrow space turns into a question mark on its way through some channels.
+        return text.replace("\u202f", " ").replace("\u00a0", " ")
+
+
+def compose(
+    kind: str,
+    facts: Facts,
+    *,
+    message_id: str,
+    occurred_at: datetime,
+    url: str | None,
+    zone: str,
+    language: str = "en",
+) -> Message:
+    """One message about a job, its times in `facts` as ISO in UTC.
+
+    An unknown zone counts as UTC, an unknown language as English.
+    """
+    locale = _locale(language)
+    reader = _Reader(locale, *_zone(zone))
+    with force_locale(str(locale)):
+        title = _title(kind, facts)
+        paragraphs = _paragraphs(kind, facts, reader, occurred_at)
+        if url:
+            paragraphs.append(_("Details: %(url)s", url=url))
+    return Message(
+        message_id=message_id,
+        kind=kind,
+        title=title,
+        body="\n\n".join(filter(None, paragraphs)) + "\n",
+        severity=_severity(kind, facts),
+        url=url,
+        occurred_at=occurred_at,
+        facts=dict(facts),
+    )
+
+
+def _locale(language: str) -> Locale:
+    try:
+        return Locale.parse(language.replace("-", "_"))
+    except (UnknownLocaleError, ValueError, TypeError):
+        return Locale("en")
+
+
+def _zone(name: str) -> tuple[tzinfo, str]:
+    # A name that is no file of the zone database ends in one of several errors.
+    try:
+        return ZoneInfo(name), name
+    except (ValueError, OSError, LookupError):
+        return UTC, "UTC"
+
+
+def _moment(value: object) -> datetime | None:
+    # A fact that can't be read is left out: the message itself must not be lost over it.
+    try:
+        return clock.from_iso(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _name(facts: Facts, key: str) -> str:
+    return shortened(one_line(str(facts.get(key) or "?")), LONGEST_NAME)
+
+
+def _number(facts: Facts, key: str) -> int:
+    value = facts.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _is_failing(facts: Facts) -> bool:
+    return facts.get("state") == "failed"
+
+
+def _title(kind: str, facts: Facts) -> str:
+    if kind == "test":
+        return _("Test message from Veilleur")
+    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
+    if kind == "recovered":
+        return _("Recovered: %(job)s on %(server)s", **names)
+    if kind == "failed":
+        return _("Failed: %(job)s on %(server)s", **names)
+    if kind == "reminder" and _is_failing(facts):
+        return _("Still failing: %(job)s on %(server)s", **names)
+    if kind == "reminder":
+        return _("Still overdue: %(job)s on %(server)s", **names)
+    return _("Overdue: %(job)s on %(server)s", **names)
+
+
+def _severity(kind: str, facts: Facts) -> str:
+    if kind in ("recovered", "test"):
+        return "info"
+    stopped = kind == "failed" and (facts.get("partial") or facts.get("interrupted"))
+    return "warning" if kind == "reminder" or stopped else "critical"
+
+
+def _paragraphs(kind: str, facts: Facts, reader: _Reader, occurred_at: datetime) -> list[str]:
+    if kind == "test":
+        return [_("This channel works: messages about backups arrive here.")]
+    times = _("All times are in the zone %(zone)s.", zone=reader.zone_name)
+    if kind == "recovered":
+        return [_recovery(facts), _known(facts, reader), times]
+    if kind == "failed" or _is_failing(facts):
+        return [_failure(facts), _failure_detail(facts), _known(facts, reader), _after_failure(), times]
+    return [_silence(kind, facts, occurred_at), _expectation(facts, reader), _after_silence(), times]
+
+
+def _silence(kind: str, facts: Facts, occurred_at: datetime) -> str:
+    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
+    overdue_at = _moment(facts.get("overdueAt"))
+    if kind == "reminder" and overdue_at:
+        seconds = int((occurred_at - overdue_at).total_seconds())
+        return _(
+            "No good backup %(job)s on %(server)s has come: it has been overdue for %(duration)s.",
+            **names,
+            duration=duration(seconds),
+        )
+    return _("No good backup %(job)s on %(server)s has come in time.", **names)
+
+
+def _expectation(facts: Facts, reader: _Reader) -> str:
+    expected, until = reader.time(facts.get("expectedAt")), reader.time(facts.get("untilAt"))
+    overdue = reader.time(facts.get("overdueAt"))
+    told = []
+    if expected and until and until != expected:
+        told.append(_("Expected: between %(start)s and %(end)s", start=expected, end=until))
+    elif expected:
+        told.append(_("Expected: %(time)s", time=expected))
+    if expected and (source := _source(facts)):
+        told.append(source)
+    if overdue:
+        tolerance = duration(_number(facts, "toleranceSeconds"))
+        told.append(_("Overdue since: %(time)s (tolerance: %(duration)s)", time=overdue, duration=tolerance))
+    return "\n".join([*told, _known(facts, reader, since=False)])
+
+
+def _source(facts: Facts) -> str | None:
+    match facts.get("source"):
+        case "declared":
+            return _("This time was announced by Duplicati itself in its last report.")
+        case "collected":
+            return _("This time follows the schedule read from the Duplicati server.")
+        case "typed":
+            return _("This time follows the schedule entered in Veilleur.")
+        case "default":
+            return _("This time is assumed from the first report: nobody has given a schedule yet.")
+    return None
+
+
+def _known(facts: Facts, reader: _Reader, *, since: bool = True) -> str:
+    good, report = reader.time(facts.get("lastGoodAt")), reader.time(facts.get("lastReportAt"))
+    told = [_("Last good backup: %(time)s", time=good) if good else _("Last good backup: none so far")]
+    if report and report != good:
+        told.append(_("Last report of any kind: %(time)s", time=report))
+    if since and (begun := reader.time(facts.get("sinceAt"))):
+        told.append(_("In this state since: %(time)s", time=begun))
+    return "\n".join(told)
+
+
+def _recovery(facts: Facts) -> str:
+    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
+    if facts.get("previousState") == "failed":
+        return _("A good backup %(job)s on %(server)s has come after a failed one.", **names)
+    return _("A good backup %(job)s on %(server)s has come; it is no longer overdue.", **names)
+
+
+def _failure(facts: Facts) -> str:
+    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
+    if facts.get("interrupted"):
+        return _("The backup %(job)s on %(server)s was interrupted. It does not count as good.", **names)
+    if facts.get("partial"):
+        return _(
+            "The backup %(job)s on %(server)s was stopped before it was complete. It does not count as good.",
+            **names,
+        )
+    return _("The backup %(job)s on %(server)s has failed.", **names)
+
+
+def _failure_detail(facts: Facts) -> str:
+    told = []
+    if outcome := facts.get("outcome"):
+        told.append(_("Outcome: %(outcome)s", outcome=one_line(str(outcome))))
+    if errors := _number(facts, "errorsCount"):
+        told.append(ngettext("%(num)d error", "%(num)d errors", errors))
+    if warnings := _number(facts, "warningsCount"):
+        told.append(ngettext("%(num)d warning", "%(num)d warnings", warnings))
+    if error := facts.get("error"):
+        words = lines(mask(shortened(str(error), LONGEST_ERROR))).strip()
+        told.append(_("Duplicati says:"))
+        told += [f"    {line}" for line in words.split("\n")]
+    return "\n".join(told)
+
+
+def _after_silence() -> str:
+    return "\n".join(
+        [
+            _("What to look at first:"),
+            "- " + _("Was the computer off or asleep at that time?"),
+            "- " + _("Is a disk full, at the source or at the destination?"),
+            "- "
+            + _("Does a script run before the backup? One that ends the run early sends no report at all."),
+            "- " + _("Was the schedule changed in Duplicati, or the job removed?"),
+        ]
+    )
+
+
+def _after_failure() -> str:
+    return "\n".join(
+        [
+            _("What to look at first:"),
+            "- " + _("Is the destination reachable, and is its password still right?"),
+            "- " + _("Is a disk full, at the source or at the destination?"),
+            "- " + _("What does the log of this run say in Duplicati?"),
+        ]
+    )
+
+
+def duration(seconds: int) -> str:
+    """The two largest units, such as `1 day 2 hours`; less than a minute is `0 minutes`."""
+    seconds = max(seconds, 0)
+    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
+    parts = [
+        ngettext("%(num)d day", "%(num)d days", days) if days > 0 else "",
+        ngettext("%(num)d hour", "%(num)d hours", hours) if hours > 0 else "",
+        ngettext("%(num)d minute", "%(num)d minutes", minutes) if minutes > 0 else "",
+    ]
+    told = [part for part in parts if part][:2]
+    return " ".join(told) if told else _("0 minutes")
