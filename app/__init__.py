@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import Flask, request
+from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import access, commands, failures, presentation
 from app.blueprints import BLUEPRINTS
+from app.cron.command import cron_start
 from app.cron_client import CronClient
 from app.db import EXTENSION, Database
 from app.extensions import babel, csrf
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     commands.register(app)
+    app.cli.add_command(cron_start)
     _believe_proxies(app, settings.trusted_proxies)
     return app
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
 
-from flask import Flask, Response, abort, current_app, g, jsonify, redirect, request, session, url_for
+from flask import Flask, abort, current_app, g, jsonify, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
@@ -102,10 +102,11 @@ def _unauthorized(message: str) -> ResponseReturnValue:
     return redirect(url_for("auth.login_page", next=target))
 
 
-def _forbidden() -> Response | tuple[Response, int]:
-    if is_api():
-        return jsonify(error="Forbidden", message=_("This needs an administrator.")), 403
-    abort(403, _("This needs an administrator."))
+def _forbidden() -> ResponseReturnValue:
+    message = _("This needs an administrator.")
+    if not is_api():
+        abort(403, message)
+    return jsonify(error="Forbidden", message=message), 403
 
 
 def current_identity() -> Identity | None:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app import accounts, schema
 from app.db import Database
 from app.models import ApiKey, User
-from app.settings import Settings, SettingError
+from app.settings import SettingError, Settings
 
 SECRETS_FILE = "secrets.json"
 DATABASE_FILE = "veilleur.db"

@@ -65,7 +65,6 @@ class Job(Base):
     state_rank: Mapped[int] = mapped_column(Integer, default=STATE_RANKS["new"])
     state_since_at: Mapped[datetime] = mapped_column(UtcDateTime)
     why: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    version: Mapped[int] = mapped_column(Integer, default=0)  # compare-and-set on every change of state
 
     expected_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     until_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -224,6 +223,7 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         Index("ix_delivery_next_attempt", "next_attempt_at"),
+        Index("ix_delivery_channel", "channel_id", "next_attempt_at"),
         Index("ix_delivery_alert", "alert_id"),
         Index("ix_delivery_order", "job_id", "channel_id", "id"),
     )

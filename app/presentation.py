@@ -6,7 +6,7 @@ from datetime import datetime
 
 from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface
-from flask_babel import format_datetime, format_decimal, format_timedelta, get_babel
+from flask_babel import format_datetime, format_decimal, format_timedelta, get_babel, get_locale
 from flask_babel import gettext as _
 
 from app import access, clock
@@ -23,6 +23,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+VERSION = "0.1.0"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -57,7 +58,13 @@ def _protect(answer: Response) -> Response:
 
 
 def _context() -> dict[str, object]:
-    return {"identity": access.current_identity, "settings": access.settings(), "now": clock.utcnow()}
+    return {
+        "identity": access.current_identity,
+        "settings": access.settings(),
+        "now": clock.utcnow(),
+        "language": str(get_locale() or "en").replace("_", "-"),
+        "version": VERSION,
+    }
 
 
 def language() -> str | None:
@@ -67,14 +74,15 @@ def language() -> str | None:
 
 def moment(value: datetime | None) -> str:
     """A time in the viewer's zone and language: `Mon 23 Nov 2026, 09:10`."""
-    return format_datetime(value, "EEE d MMM y, HH:mm") if value else "–"
+    return str(format_datetime(value, "EEE d MMM y, HH:mm")) if value else "–"
 
 
 def ago(value: datetime | None) -> str:
     """How far a time lies from now, in words."""
     if value is None:
         return "–"
-    return format_timedelta(value - clock.utcnow(), granularity="second", threshold=1.2, add_direction=True)
+    gap = value - clock.utcnow()
+    return str(format_timedelta(gap, granularity="second", threshold=1.2, add_direction=True))
 
 
 def size(value: int | None) -> str:
@@ -93,11 +101,9 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 0:
-        return _("clock was set back")
+        return str(_("clock was set back"))
     whole = int(seconds)
     days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
     parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
     shown = [each for each in parts if each][:2]
     return " ".join(shown) if len(shown) == 2 or whole >= 3600 else " ".join([*shown, f"{rest} s"])
-
-

@@ -44,8 +44,8 @@ class LoginRefused(Exception):
     def message(self) -> str:
         if self.retry_after_seconds:
             minutes = math.ceil(self.retry_after_seconds / 60)
-            return _("Too many wrong passwords. Try again in %(minutes)s minutes.", minutes=minutes)
-        return _("User name or password is wrong.")
+            return str(_("Too many wrong passwords. Try again in %(minutes)s minutes.", minutes=minutes))
+        return str(_("User name or password is wrong."))
 
 
 @bp.get("/api/csrf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from wtforms import RadioField
 from wtforms.validators import InputRequired
 
 from app import access, audit, clock, interval
-from app.cron_client import CronClient, CronServiceUnavailable
+from app.cron_client import Answer, CronClient, CronServiceUnavailable
 from app.db import database
 
 bp = Blueprint("config", __name__)
@@ -59,7 +60,7 @@ def save_cron_config() -> ResponseReturnValue:
     request.max_content_length = _LARGEST_BODY_BYTES
     content = request.get_json(force=True, silent=True)
     if not isinstance(content, dict):
-        return jsonify(error="The body must be a JSON object such as {\"interval\": \"20min\"}"), 400
+        return jsonify(error='The body must be a JSON object such as {"interval": "20min"}'), 400
     wanted = content.get("interval")
     if wanted is None or wanted == "":
         return jsonify(error="Interval is required"), 400
@@ -127,7 +128,7 @@ def check_now() -> ResponseReturnValue:
     except CronServiceUnavailable:
         flash(_("The cron service is not available. Please start it with: flask cron-start"), "error")
         return redirect(url_for("config.monitoring"))
-    told = answer.json()
+    told = _told(answer)
     if answer.status == 200 and told.get("success"):
         flash(_checked(told.get("statistics", {})), "success")
     else:
@@ -136,13 +137,14 @@ def check_now() -> ResponseReturnValue:
 
 
 def _checked(statistics: dict[str, Any]) -> str:
-    return _(
+    sentence: str = _(
         "Checked %(checked)s of %(total)s jobs: %(overdue)s overdue, %(sent)s messages sent.",
         checked=statistics.get("checkedBackups", 0),
         total=statistics.get("totalBackupConfigs", 0),
         overdue=statistics.get("overdueBackupsFound", 0),
         sent=statistics.get("notificationsSent", 0),
     )
+    return sentence
 
 
 def _page(form: IntervalForm) -> str:
@@ -162,9 +164,17 @@ def _current() -> str | None:
 def _health() -> dict[str, Any] | None:
     """What the cron service says of itself; None when it is not there."""
     try:
-        return _cron().get("health").json()
+        return _told(_cron().get("health"))
     except CronServiceUnavailable:
         return None
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    try:
+        content = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _cron() -> CronClient:

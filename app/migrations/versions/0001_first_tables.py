@@ -132,7 +132,6 @@ def upgrade() -> None:
         sa.Column("state_rank", sa.Integer(), nullable=False),
         sa.Column("state_since_at", app.db.UtcDateTime(timezone=True), nullable=False),
         sa.Column("why", sa.JSON(), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("expected_at", app.db.UtcDateTime(timezone=True), nullable=True),
         sa.Column("until_at", app.db.UtcDateTime(timezone=True), nullable=True),
         sa.Column("expected_source", sa.String(length=10), nullable=True),
@@ -273,6 +272,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.create_index("ix_delivery_alert", ["alert_id"], unique=False)
+        batch_op.create_index("ix_delivery_channel", ["channel_id", "next_attempt_at"], unique=False)
         batch_op.create_index("ix_delivery_next_attempt", ["next_attempt_at"], unique=False)
         batch_op.create_index("ix_delivery_order", ["job_id", "channel_id", "id"], unique=False)
 
@@ -317,6 +317,7 @@ def downgrade() -> None:
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.drop_index("ix_delivery_order")
         batch_op.drop_index("ix_delivery_next_attempt")
+        batch_op.drop_index("ix_delivery_channel")
         batch_op.drop_index("ix_delivery_alert")
 
     op.drop_table("delivery")

@@ -1,0 +1,43 @@
+# make run    install what is needed into .venv, then start both processes (Ctrl-C ends them)
+# make test   everything that must pass before a change is taken
+# make bench  measure; prints tables
+# make lock   pin the dependencies of setup.cfg anew
+
+PYTHON ?= python3
+PORT ?= 9666
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
+COMPILE := $(BIN)/uv pip compile setup.cfg --universal --python-version 3.11 --generate-hashes --no-header -q
+
+export PATH := $(BIN):$(PATH)
+
+.PHONY: run test bench lock
+
+# honcho hands PORT to the first process and PORT + 100 to the second; the Procfile takes the 100 off again.
+run: $(VENV)/.installed
+	@$(BIN)/honcho start -p $(PORT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench
+
+lock: $(VENV)/.installed-dev
+	$(COMPILE) -o requirements.txt
+	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt | $(BIN)/pip
+	$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt | $(BIN)/pip
+	$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,74 @@
+"""Whether Veilleur itself is well: the database answers, and checks are being made."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from flask import Blueprint, current_app, jsonify
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app import access, clock, interval
+from app.db import database
+from app.models import TaskRun
+
+bp = Blueprint("health", __name__)
+log = logging.getLogger(__name__)
+
+CHECK_TASK = "overdue-backup-check"
+
+
+@bp.get("/api/ping")
+@access.public
+def ping() -> ResponseReturnValue:
+    return jsonify(status="ok", at=clock.iso(clock.utcnow()))
+
+
+@bp.get("/api/health")
+@access.public
+def health() -> ResponseReturnValue:
+    """200 when all is well, 503 when a part is not; each part says how it is."""
+    now = clock.utcnow()
+    try:
+        with database().reading() as rows:
+            last_check_at = _last_check_at(rows)
+    except SQLAlchemyError as problem:
+        log.error("health: the database can't be read: %s", problem)
+        return jsonify(status="error", database="error", cron="unknown", lastCheckAt=None), 503
+    cron = _cron_state(last_check_at, now)
+    well = cron in ("ok", "disabled")
+    content = {
+        "status": "ok" if well else "error",
+        "database": "ok",
+        "cron": cron,
+        "lastCheckAt": clock.iso(last_check_at),
+    }
+    return jsonify(content), 200 if well else 503
+
+
+def _last_check_at(rows: Session) -> datetime | None:
+    newest = (
+        select(TaskRun.finished_at)
+        .where(TaskRun.task == CHECK_TASK, TaskRun.succeeded.is_(True))
+        .order_by(TaskRun.id.desc())
+        .limit(1)
+    )
+    return rows.scalar(newest)
+
+
+def _cron_state(last_check_at: datetime | None, now: datetime) -> str:
+    """`stale` when no check has ended well for two intervals and a minute."""
+    reader: interval.Reader = current_app.extensions["interval"]
+    try:
+        config = reader.read()
+    except (interval.IntervalFileDamaged, OSError):
+        return "configuration damaged"
+    if not config.enabled:
+        return "disabled"
+    if last_check_at is None:
+        return "never ran"
+    allowed = timedelta(minutes=2 * interval.MINUTES[config.interval] + 1)
+    return "ok" if now - last_check_at <= allowed else "stale"

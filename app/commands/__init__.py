@@ -1,0 +1,15 @@
+"""The `flask` commands; `flask --help` lists them."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app.commands.accounts import key, user
+from app.commands.channels import channel
+from app.commands.database import db
+from app.commands.monitoring import check, interval_command
+
+
+def register(app: Flask) -> None:
+    for command in (channel, check, db, interval_command, key, user):
+        app.cli.add_command(command)

@@ -1,0 +1,103 @@
+"""`flask interval` and `flask check`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app import checks, clock, interval
+from app.checks import Policy
+from app.commands.trace import note, settings, who
+from app.cron_client import CronClient, CronServiceUnavailable
+from app.db import database
+
+_INTERVALS = ", ".join(interval.CRON_EXPRESSIONS)
+
+
+@click.command("interval", help=f"Show the check interval, or set it: {_INTERVALS}.")
+@click.argument("value", required=False, metavar="[INTERVAL]")
+@with_appcontext
+def interval_command(value: str | None) -> None:
+    path = Path(current_app.instance_path) / interval.FILE_NAME
+    if value is None:
+        _show_interval(path)
+        return
+    if not interval.is_interval(value):
+        raise click.BadParameter(f"{value!r} is none of {', '.join(interval.CRON_EXPRESSIONS)}")
+    try:
+        before = interval.save(path, value, updated_by=who(), now=clock.utcnow())
+    except OSError as problem:
+        raise click.ClickException(f"{path} can't be written: {problem.strerror}") from None
+    with database().writing() as rows:
+        note(rows, "interval changed", "check interval", before=before.interval, after=value)
+    click.echo(f"Check interval: {value} (was {before.interval}).")
+    _tell_service()
+
+
+def _show_interval(path: Path) -> None:
+    try:
+        config = interval.read(path)
+    except interval.IntervalFileDamaged as problem:
+        raise click.ClickException(
+            f"{path} is damaged: {problem}. Setting an interval repairs it, for example: flask interval 20min"
+        ) from None
+    except OSError as problem:
+        raise click.ClickException(f"{path} can't be read: {problem.strerror}") from None
+    since = f", since {config.updated_at} by {config.updated_by}" if config.updated_at else ""
+    click.echo(f"Check interval: {config.interval} ({config.cron_expression}){since}.")
+
+
+def _tell_service() -> None:
+    client: CronClient = current_app.extensions["cron_client"]
+    try:
+        told = client.post("reload-config", deadline_seconds=2.0).status == 200
+    except CronServiceUnavailable:
+        told = False
+    click.echo("In force now." if told else "The cron service is not running; it will obey when it starts.")
+
+
+class Moment(click.ParamType[datetime]):
+    name = "time"
+
+    def convert(
+        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return clock.from_iso(value)
+        except ValueError as problem:
+            self.fail(f"{value!r} can't be read: {problem}", param, ctx)
+
+
+@click.command("check", help="Check for overdue backups now, or show what would be overdue at another time.")
+@click.option("--at", "at", type=Moment(), help="The moment to decide for, for example 2026-12-01T02:00Z.")
+@click.option("--dry-run", is_flag=True, help="Only show; send and store nothing.")
+@with_appcontext
+def check(at: datetime | None, dry_run: bool) -> None:
+    policy = Policy(settings().tolerance_seconds, settings().reminder)
+    if at and not dry_run:
+        raise click.UsageError("--at only shows what would be overdue: add --dry-run.")
+    if dry_run:
+        _show_overdue(policy, at or clock.utcnow())
+        return
+    result = checks.run(database(), policy, clock.utcnow())
+    click.echo(
+        f"Checked {result.checked_jobs} of {result.total_jobs} jobs: "
+        f"{result.overdue_jobs} overdue, {result.alerts} alerts recorded; the cron service delivers them."
+    )
+
+
+def _show_overdue(policy: Policy, at: datetime) -> None:
+    found = checks.preview(database(), policy, at)
+    click.echo(f"At {clock.iso(at)}, if no report came: {len(found)} overdue.")
+    for server, job, verdict in found:
+        why = verdict.why
+        click.echo(
+            f"  {job} on {server}: expected {why['expectedAt']} ({why['source']}), "
+            f"overdue since {why['overdueAt']}, last good backup {why['lastGoodAt'] or 'never'}"
+        )

@@ -1,0 +1,26 @@
+"""`flask cron-start`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+
+from app.cron import serve
+from app.settings import Settings
+
+
+@click.command("cron-start", help="Run the cron service: scheduled checks and deliveries, until stopped.")
+@with_appcontext
+def cron_start() -> None:
+    settings: Settings = current_app.extensions["settings"]
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    code = serve(app, settings)
+    # Chat services' libraries may leave threads that would hold the process for a minute.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,91 @@
+"""The tasks of the cron service: what each does and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from app import checks, retention
+from app.checks import Policy
+from app.db import Database
+from app.delivery import Courier
+from app.settings import Settings
+
+CHECK = "overdue-backup-check"
+SENT = "notificationsSent"
+DAILY = "0 2 * * *"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a task may use. A long one asks `may_go_on` between its steps and ends early when told no."""
+
+    settings: Settings
+    database: Database
+    courier: Courier
+    now: datetime
+    may_go_on: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    message: str
+    statistics: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`cron` is an expression in UTC, or None for the configured interval."""
+
+    run: Callable[[TaskContext], TaskResult]
+    cron: str | None
+
+
+def check_overdue_backups(context: TaskContext) -> TaskResult:
+    """Record what has become overdue and wake the courier; sending goes on beside the loop."""
+    sent_before = context.courier.sent_count
+    policy = Policy(context.settings.tolerance_seconds, context.settings.reminder)
+    found = checks.run(context.database, policy, context.now)
+    context.courier.wake()
+    message = (
+        f"Checked {found.checked_jobs} of {found.total_jobs} backup jobs: "
+        f"{found.overdue_jobs} overdue, {found.alerts} new alerts"
+    )
+    return TaskResult(
+        message,
+        {
+            "totalBackupConfigs": found.total_jobs,
+            "checkedBackups": found.checked_jobs,
+            "overdueBackupsFound": found.overdue_jobs,
+            SENT: context.courier.sent_count - sent_before,
+        },
+    )
+
+
+def clean_audit_log(context: TaskContext) -> TaskResult:
+    days = context.settings.audit_retention_days
+    removed = retention.remove_audit_entries(context.database, days, context.now, context.may_go_on)
+    return TaskResult(
+        f"Deleted {removed} entries of the audit log older than {days} days", {"auditEntries": removed}
+    )
+
+
+def clean_stored_data(context: TaskContext) -> TaskResult:
+    days = context.settings.report_retention_days
+    removed = retention.remove_stored_data(context.database, days, context.now, context.may_go_on)
+    told = ", ".join(f"{count} {name}" for name, count in removed.items() if count)
+    return TaskResult(
+        f"Deleted {told}" if told else "Nothing was old enough to be deleted",
+        {name.replace(" ", "_"): count for name, count in removed.items()},
+    )
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        CHECK: Task(check_overdue_backups, None),
+        "audit-log-cleanup": Task(clean_audit_log, DAILY),
+        "retention-cleanup": Task(clean_stored_data, DAILY),
+    }
+)

@@ -1,0 +1,76 @@
+"""Servers and jobs: found by what a report says, made with the first one, forgotten on demand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.checks import JOBS_TOTAL
+from app.db import insert_if_absent
+from app.models import STATE_RANKS, Job, Server, Total
+from app.overdue import State
+from app.reports import Report
+
+
+def find(session: Session, report: Report, *, key_id: int | None, key_label: str, now: datetime) -> Job:
+    """The job of a report, locked; made when the report is its first."""
+    machine_id, machine_name = _machine(report, key_id, key_label)
+    server = _found_or_made(
+        session, Server, {"machine_id": machine_id}, {"name": machine_name, "created_at": now}
+    )
+    if report.machine_name and server.name != report.machine_name:
+        server.name = report.machine_name
+    backup_id = report.backup_id or f"name:{report.backup_name}"
+    name = report.backup_name or backup_id
+    keys = {"server_id": server.id, "backup_id": backup_id}
+    made = {
+        "name": name,
+        "created_at": now,
+        "state": str(State.NEW),
+        "state_rank": STATE_RANKS[State.NEW],
+        "state_since_at": now,
+        "why": {"reason": str(State.NEW)},
+    }
+    job: Job = _found_or_made(session, Job, keys, made)
+    if report.backup_name and job.name != report.backup_name:
+        job.name = report.backup_name
+    return job
+
+
+def _machine(report: Report, key_id: int | None, key_label: str) -> tuple[str, str]:
+    """Old clients send no machine id: the key that carried the report stands in, kept apart by machine name
+    where one is sent, so that two machines on one key never pass for each other."""
+    if report.machine_id:
+        return report.machine_id, report.machine_name or report.machine_id
+    stand_in = f"key:{key_id if key_id is not None else 'open'}"
+    if report.machine_name:
+        return f"{stand_in}:{report.machine_name}", report.machine_name
+    return stand_in, key_label
+
+
+def _found_or_made(session: Session, model: Any, keys: dict[str, Any], made: dict[str, Any]) -> Any:
+    query = select(model).filter_by(**keys).with_for_update()
+    found = session.scalar(query)
+    if found is None:
+        insert_if_absent(session, model, **keys, **made)
+        if model is Job:
+            _count_job(session, 1)
+        found = session.scalars(query).one()
+    return found
+
+
+def _count_job(session: Session, difference: int) -> None:
+    insert_if_absent(session, Total, name=JOBS_TOTAL, value=0)
+    session.execute(update(Total).where(Total.name == JOBS_TOTAL).values(value=Total.value + difference))
+
+
+def forget(session: Session, job: Job) -> None:
+    """Delete a job with its reports, alerts and schedules; and its server, if that was its last job."""
+    server_id = job.server_id
+    session.execute(delete(Job).where(Job.id == job.id))
+    _count_job(session, -1)
+    if session.scalar(select(Job.id).where(Job.server_id == server_id).limit(1)) is None:
+        session.execute(delete(Server).where(Server.id == server_id))

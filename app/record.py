@@ -1,0 +1,282 @@
+"""Takes a parsed report in: the row, the job's clocks, its state and the alert, in one transaction."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app import alerts, checks, expectation, jobs, overdue
+from app.alerts import News
+from app.checks import Policy
+from app.db import Database
+from app.expectation import Beliefs, Expectation, Run, Source
+from app.models import STATE_RANKS, ApiKey, Job, JobSchedule, QuarantinedBody, ReportBody
+from app.models import Report as ReportRow
+from app.overdue import State, Verdict
+from app.recurrence import RecurrenceError, Schedule
+from app.reports import Report, UnusableReport
+
+COMPRESSION = 1  # a third of the time of the default for a tenth more bytes
+_CLOCK_AHEAD = timedelta(hours=1)
+_SAME_WITHIN = timedelta(minutes=10)
+
+# Columns that carry the same name in the parsed report and in the row.
+# fmt: off
+_COPIED = (
+    "outcome", "partial", "interrupted", "dry_run", "salvaged", "error", "duplicati_version",
+    "next_scheduled_at", "warnings_count", "errors_count", "messages_count", "examined_files",
+    "opened_files", "added_files", "modified_files", "deleted_files", "files_with_error",
+    "examined_bytes", "opened_bytes", "added_bytes", "modified_bytes", "uploaded_bytes",
+    "downloaded_bytes", "stored_bytes", "stored_files", "versions", "free_quota_bytes",
+    "total_quota_bytes", "assigned_quota_bytes",
+)
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who carried the report in: the key (None on an open network) and the address."""
+
+    key_id: int | None
+    key_label: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    raw: bytes
+    content_type: str
+
+    def compressed(self) -> bytes:
+        return zlib.compress(self.raw, COMPRESSION)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the run was, by its own word where that can be right, else by its arrival."""
+
+    began_at: datetime
+    ended_at: datetime
+    source: str
+
+
+def take(
+    database: Database, report: Report, body: Body, sender: Sender, *, policy: Policy, now: datetime
+) -> bool:
+    """Store a backup's report; False when the same one is stored already."""
+    compressed = body.compressed()  # outside the transaction: other writers need not wait for it
+    with database.writing() as session:
+        job = jobs.find(session, report, key_id=sender.key_id, key_label=sender.key_label, now=now)
+        times = _times(report, now)
+        fingerprint = _unseen_fingerprint(session, job, report, now)
+        if fingerprint is None:
+            return False
+        row = _row(job, report, times, fingerprint, now)
+        session.add(row)
+        session.flush()
+        session.add(
+            ReportBody(
+                report_id=row.id,
+                content_type=body.content_type[:100],
+                size_bytes=len(body.raw),
+                compressed=compressed,
+            )
+        )
+        _note_key_use(session, sender, now)
+        is_newest = job.last_ended_at is None or times.ended_at >= job.last_ended_at
+        if is_newest and not report.dry_run:
+            _move_clocks(job, report, times, policy)
+            _change_state(session, job, report, policy, now)
+    return True
+
+
+def quarantine(
+    database: Database, body: Body, problem: UnusableReport, sender: Sender, *, now: datetime
+) -> None:
+    """Keep a body that is no usable report, with the reason, for the administrator."""
+    compressed = body.compressed()
+    with database.writing() as session:
+        session.add(
+            QuarantinedBody(
+                received_at=now,
+                key_label=sender.key_label,
+                address=sender.address[:64],
+                content_type=body.content_type[:100],
+                reason=problem.reason,
+                missing_fields=problem.missing_fields,
+                size_bytes=len(body.raw),
+                compressed=compressed,
+            )
+        )
+
+
+def _times(report: Report, now: datetime) -> Times:
+    """A run can't have ended after its report came; a client whose clock says so is not believed."""
+    ended_at = report.ended_at
+    if ended_at is None or ended_at > now + _CLOCK_AHEAD:
+        began_at = report.began_at if report.began_at and report.began_at <= now else now
+        return Times(began_at, now, "arrival")
+    began_at = report.began_at or ended_at
+    return Times(min(began_at, now + _CLOCK_AHEAD), ended_at, "report")
+
+
+def _unseen_fingerprint(session: Session, job: Job, report: Report, now: datetime) -> str | None:
+    """What the row is told apart by; None when it is there already.
+
+    A report that carries neither times nor log lines looks the same after every run: it counts as
+    repeated for some minutes only.
+    """
+    fingerprint = report.fingerprint
+    same = select(ReportRow.id).where(ReportRow.job_id == job.id)
+    if report.has_own_time or report.log_lines:
+        return (
+            fingerprint if session.scalar(same.where(ReportRow.fingerprint == fingerprint)) is None else None
+        )
+    prefix = f"{fingerprint}@"
+    recent = same.where(
+        ReportRow.fingerprint > prefix,
+        ReportRow.fingerprint < f"{fingerprint}A",
+        ReportRow.received_at > now - _SAME_WITHIN,
+    )
+    return f"{prefix}{now:%Y%m%d%H%M%S}" if session.scalar(recent.limit(1)) is None else None
+
+
+def _row(job: Job, report: Report, times: Times, fingerprint: str, now: datetime) -> ReportRow:
+    return ReportRow(
+        job_id=job.id,
+        fingerprint=fingerprint,
+        received_at=now,
+        began_at=times.began_at,
+        ended_at=times.ended_at,
+        time_source=times.source,
+        duration_seconds=report.duration_seconds,
+        good=report.good,
+        **{name: getattr(report, name) for name in _COPIED},
+    )
+
+
+def _note_key_use(session: Session, sender: Sender, now: datetime) -> None:
+    if sender.key_id is not None:
+        stale = (ApiKey.used_at.is_(None)) | (ApiKey.used_at < now - timedelta(minutes=1))
+        session.execute(update(ApiKey).where(ApiKey.id == sender.key_id, stale).values(used_at=now))
+
+
+def _move_clocks(job: Job, report: Report, times: Times, policy: Policy) -> None:
+    run = Run(began_at=times.began_at, ended_at=times.ended_at, declared_next_at=report.next_scheduled_at)
+    _expect(job, expectation.after_run(run, _beliefs(job, policy)))
+    if job.expected_source == Source.DECLARED and report.next_scheduled_at == job.expected_at:
+        job.declared_next_at = report.next_scheduled_at
+    job.last_began_at, job.last_ended_at = times.began_at, times.ended_at
+    job.last_outcome = _outcome(report)
+    job.last_run_good = report.good
+    if report.good:
+        job.last_good_at = times.ended_at
+
+
+def _outcome(report: Report) -> str:
+    if report.interrupted:
+        return "Interrupted"
+    return "Partial" if report.partial and report.outcome in ("Success", "Warning") else report.outcome
+
+
+def _expect(job: Job, expected: Expectation | None) -> None:
+    job.expected_at = expected.expected_at if expected else None
+    job.until_at = expected.until_at if expected else None
+    job.expected_source = str(expected.source) if expected else None
+
+
+def _beliefs(job: Job, policy: Policy) -> Beliefs:
+    tolerance = policy.tolerance_seconds if job.tolerance_seconds is None else job.tolerance_seconds
+    known = {each.source: _schedule(each) for each in job.schedules}
+    return Beliefs(
+        declared_next_at=job.declared_next_at,
+        collected=known.get(Source.COLLECTED),
+        typed=known.get(Source.TYPED),
+        tolerance_seconds=tolerance,
+    )
+
+
+def _schedule(row: JobSchedule) -> Schedule | None:
+    days = frozenset(filter(None, row.days.split(",")))
+    try:
+        return Schedule(repeat=row.repeat, days=days, zone=row.zone, anchor_at=row.anchor_at)
+    except RecurrenceError:
+        return None  # a zone this machine no longer knows: the next belief takes over
+
+
+def _change_state(session: Session, job: Job, report: Report, policy: Policy, now: datetime) -> None:
+    """What the report itself changes. That a job is overdue is for the check to find, never for a report."""
+    before = job.state
+    decided = checks.judge(job, policy, now)
+    if decided.state is State.PAUSED:
+        _put(job, decided, now)
+        return
+    if decided.state is State.OVERDUE:
+        still_told = before == State.OVERDUE and report.good
+        decided = decided if still_told else _apart_from_silence(job, policy)
+    _put(job, decided, now)
+    kind = _news_kind(before, decided, report)
+    if kind:
+        facts = checks.facts_to_tell(job.server.name, job.name, before, decided)
+        facts |= {
+            "outcome": job.last_outcome,
+            "error": report.error,
+            "warningsCount": report.warnings_count,
+            "errorsCount": report.errors_count,
+            "partial": report.partial,
+            "interrupted": report.interrupted,
+        }
+        alerts.record(session, [News(job.id, kind, facts)], now)
+
+
+def _apart_from_silence(job: Job, policy: Policy) -> Verdict:
+    """The verdict as it was when the run ended; what has become late since is left to the next check."""
+    assert job.last_ended_at is not None  # noqa: S101  (a report has just set it)
+    return checks.judge(job, policy, job.last_ended_at)
+
+
+def _put(job: Job, decided: Verdict, now: datetime) -> None:
+    if job.state != decided.state:
+        job.state_since_at = decided.since_at or now
+    job.state = str(decided.state)
+    job.state_rank = STATE_RANKS[decided.state]
+    job.why = decided.why
+    if decided.state is State.OVERDUE:
+        job.attention_at = job.reminder_at
+    else:
+        job.reminder_at = None
+        job.attention_at = decided.attention_at
+
+
+def _news_kind(before: str, decided: Verdict, report: Report) -> str | None:
+    if decided.state is State.FAILED and not report.good:
+        return alerts.FAILED
+    recovered = report.good and before in (State.OVERDUE, State.FAILED) and decided.state is not State.OVERDUE
+    return alerts.RECOVERED if recovered else None
+
+
+def settings_changed(session: Session, job: Job, policy: Policy, now: datetime) -> None:
+    """After a change of pause, tolerance, reminder or schedule: new clocks and state at once.
+
+    That the job is overdue under the new setting is told by the next check, not here.
+    """
+    session.flush()
+    session.refresh(job, ["schedules"])
+    run = None
+    if job.last_began_at and job.last_ended_at:
+        run = Run(began_at=job.last_began_at, ended_at=job.last_ended_at, declared_next_at=None)
+    if run or job.schedules or job.declared_next_at:
+        _expect(job, expectation.after_schedule_change(run, _beliefs(job, policy), now))
+    decided = checks.judge(job, policy, now)
+    if decided.state is State.OVERDUE:
+        if job.state == State.OVERDUE:
+            job.reminder_at = overdue.next_reminder(job.reminder or policy.reminder, now)
+            _put(job, decided, now)
+        else:
+            job.attention_at = now
+        return
+    _put(job, decided, now)

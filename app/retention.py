@@ -1,0 +1,101 @@
+"""Deletes what has grown too old, in small steps that let other writers in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, not_, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+
+from app.db import Base, Database
+from app.models import (
+    Alert,
+    AuditEntry,
+    Delivery,
+    LoginFailure,
+    QuarantinedBody,
+    Report,
+    TaskRun,
+    UserSession,
+)
+
+BATCH = 500
+TASK_RUN_DAYS = 90
+LOGIN_FAILURE_DAYS = 1
+
+MayGoOn = Callable[[], bool]
+
+
+def _always() -> bool:
+    return True
+
+
+def remove_audit_entries(database: Database, days: int, now: datetime, may_go_on: MayGoOn = _always) -> int:
+    """Delete the entries older than so many days; returns how many."""
+    old = AuditEntry.happened_at < now - timedelta(days=days)
+    return _remove(database, AuditEntry, AuditEntry.id, old, may_go_on)
+
+
+def remove_stored_data(
+    database: Database, report_days: int, now: datetime, may_go_on: MayGoOn = _always
+) -> dict[str, int]:
+    """Delete old reports and what ages with them; returns how many of each kind.
+
+    Stops between two steps when `may_go_on` says no: the next run continues.
+    """
+    limit_at = now - timedelta(days=report_days)
+    steps: dict[str, tuple[type[Base], InstrumentedAttribute[Any], ColumnElement[bool]]] = {
+        "reports": (Report, Report.id, _old_report(limit_at)),
+        "quarantined bodies": (QuarantinedBody, QuarantinedBody.id, QuarantinedBody.received_at < limit_at),
+        "alerts": (Alert, Alert.id, _old_alert(limit_at)),
+        "task runs": (TaskRun, TaskRun.id, _old_task_run(now - timedelta(days=TASK_RUN_DAYS))),
+        "sessions": (UserSession, UserSession.token_hash, UserSession.expires_at < now),
+        "login failures": (LoginFailure, LoginFailure.username, _old_login_failure(now)),
+    }
+    return {name: _remove(database, *step, may_go_on) for name, step in steps.items()}
+
+
+def _old_report(limit_at: datetime) -> ColumnElement[bool]:
+    newer = aliased(Report)
+    ended_later = or_(
+        newer.ended_at > Report.ended_at, and_(newer.ended_at == Report.ended_at, newer.id > Report.id)
+    )
+    is_not_the_newest = exists().where(newer.job_id == Report.job_id, ended_later)
+    return and_(Report.received_at < limit_at, is_not_the_newest)
+
+
+def _old_alert(limit_at: datetime) -> ColumnElement[bool]:
+    undelivered = exists().where(Delivery.alert_id == Alert.id, Delivery.next_attempt_at.is_not(None))
+    return and_(Alert.created_at < limit_at, not_(undelivered))
+
+
+def _old_task_run(limit_at: datetime) -> ColumnElement[bool]:
+    # The last one of each task says when it ran last, however long ago.
+    last = select(func.max(TaskRun.id)).where(TaskRun.finished_at.is_not(None)).group_by(TaskRun.task)
+    return and_(TaskRun.started_at < limit_at, TaskRun.id.not_in(last))
+
+
+def _old_login_failure(now: datetime) -> ColumnElement[bool]:
+    unlocked = or_(LoginFailure.locked_until_at.is_(None), LoginFailure.locked_until_at < now)
+    return and_(LoginFailure.last_at < now - timedelta(days=LOGIN_FAILURE_DAYS), unlocked)
+
+
+def _remove(
+    database: Database,
+    model: type[Base],
+    key: InstrumentedAttribute[Any],
+    condition: ColumnElement[bool],
+    may_go_on: MayGoOn,
+) -> int:
+    removed = 0
+    while may_go_on():
+        with database.writing() as session:
+            keys = session.scalars(select(key).where(condition).limit(BATCH)).all()
+            if keys:
+                session.execute(delete(model).where(key.in_(keys)))
+        removed += len(keys)
+        if len(keys) < BATCH:
+            break
+    return removed

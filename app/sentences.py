@@ -1,0 +1,182 @@
+"""States, outcomes and the reasons behind them, in the viewer's words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flask_babel import format_datetime, format_decimal
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+
+from app import clock
+from app.models import Job
+from app.presentation import duration, moment
+
+STATES = {
+    "overdue": _l("Overdue"),
+    "failed": _l("Failed"),
+    "late": _l("Late"),
+    "new": _l("New"),
+    "paused": _l("Paused"),
+    "ok": _l("Good"),
+}
+_ORIGINS = {
+    "declared": _l("by Duplicati's own word"),
+    "collected": _l("by the schedule read from the Duplicati server"),
+    "typed": _l("by the schedule entered here"),
+    "default": _l("once a day, assumed from its reports: nobody has given a schedule yet"),
+}
+_REMINDERS = {
+    "onetime": _l("Once, never again"),
+    "every_day": _l("Every day"),
+    "every_week": _l("Every week"),
+    "every_month": _l("Every month"),
+}
+_KINDS = {
+    "overdue": _l("Overdue"),
+    "failed": _l("Failed"),
+    "reminder": _l("Reminder"),
+    "recovered": _l("Recovered"),
+    "test": _l("Test"),
+}
+_DELIVERIES = {
+    "pending": _l("waiting to be sent"),
+    "sent": _l("sent"),
+    "given_up": _l("given up"),
+}
+_OUTCOMES = {
+    "Success": _l("Success"),
+    "Warning": _l("Warning"),
+    "Error": _l("Error"),
+    "Fatal": _l("Fatal error"),
+    "Unknown": _l("Unknown"),
+    "Interrupted": _l("Interrupted"),
+    "Partial": _l("Stopped early"),
+}
+_EXPECTING = ("ok", "on_time", "waiting", "new", "late", "overdue")
+_SILENT = ("late", "overdue")
+_LONGEST_ERROR = 160
+
+
+def state_name(state: str) -> str:
+    return str(STATES.get(state, state))
+
+
+def outcome_name(outcome: str) -> str:
+    return str(_OUTCOMES.get(outcome, outcome))
+
+
+def alert_name(kind: str) -> str:
+    return str(_KINDS.get(kind, kind))
+
+
+def delivery_name(status: str) -> str:
+    return str(_DELIVERIES.get(status, status))
+
+
+def reminder_name(reminder: str) -> str:
+    return str(_REMINDERS.get(reminder, reminder))
+
+
+def origin(source: str | None) -> str:
+    """On whose word the next run is expected; empty when nobody has said anything."""
+    return str(_ORIGINS.get(source or "", ""))
+
+
+def when(value: object) -> datetime | None:
+    """A stored time such as `2026-11-23T07:00:00Z`; None for anything that can't be read."""
+    try:
+        return clock.from_iso(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def count(value: int | None) -> str:
+    """A number with the separators of the viewer's language."""
+    return "–" if value is None else str(format_decimal(value))
+
+
+def reason(job: Job) -> str:
+    """Why a job is in its state, in one sentence of parts; every fact of `why` may be missing."""
+    facts = job.why if isinstance(job.why, dict) else {}
+    why = facts.get("reason")
+    told = [_lead(str(why or ""), facts)]
+    if why in _EXPECTING and told[0]:
+        told.append(_tolerance(facts))
+    if why != "new":
+        told.append(_last_good(facts))
+    if why in _SILENT:
+        told.append(_last_report(facts))
+    sentence = "; ".join(filter(None, told)).rstrip(".")
+    return f"{sentence}." if facts and sentence else ""
+
+
+def _lead(why: str, facts: dict[str, object]) -> str:
+    if why == "paused":
+        until_at = when(facts.get("pausedUntilAt"))
+        if until_at:
+            return _("Paused until %(time)s: nobody is told anything until then", time=moment(until_at))
+        return _("Paused until somebody resumes it: nobody is told anything meanwhile")
+    if why == "failed":
+        return _failure(facts)
+    expected = _expected(facts)
+    if why == "new" and expected:
+        return _("No good backup has come yet. %(expected)s", expected=expected)
+    if why == "new":
+        return _("No good backup has come yet, and no schedule is known")
+    return expected
+
+
+def _expected(facts: dict[str, object]) -> str:
+    expected_at, until_at = when(facts.get("expectedAt")), when(facts.get("untilAt"))
+    if expected_at is None:
+        return ""
+    words = origin(str(facts.get("source") or ""))
+    if until_at and until_at != expected_at:
+        span = {"start": zoned(expected_at), "end": zoned(until_at), "origin": words}
+        return _("Expected between %(start)s and %(end)s %(origin)s", **span).strip()
+    return _("Expected %(time)s %(origin)s", time=zoned(expected_at), origin=words).strip()
+
+
+def zoned(value: datetime) -> str:
+    """A time with its zone in words, for sentences that people act on."""
+    return str(format_datetime(value, "EEE d MMM, HH:mm VV"))
+
+
+def _tolerance(facts: dict[str, object]) -> str:
+    seconds = facts.get("toleranceSeconds")
+    if not isinstance(seconds, int):
+        return ""
+    overdue_at = when(facts.get("overdueAt"))
+    if facts.get("reason") == "overdue" and overdue_at:
+        late = {"tolerance": duration(seconds), "time": moment(overdue_at)}
+        return _("tolerance %(tolerance)s, so overdue since %(time)s", **late)
+    return _("tolerance %(tolerance)s", tolerance=duration(seconds))
+
+
+def _last_good(facts: dict[str, object]) -> str:
+    good_at = when(facts.get("lastGoodAt"))
+    return _("last good backup %(time)s", time=moment(good_at)) if good_at else _("no good backup so far")
+
+
+def _last_report(facts: dict[str, object]) -> str:
+    good_at, report_at = when(facts.get("lastGoodAt")), when(facts.get("lastReportAt"))
+    if report_at is None or report_at == good_at:
+        return _("no report since")
+    outcome = facts.get("outcome")
+    if not outcome:
+        return _("last report %(time)s", time=moment(report_at))
+    return _("last report %(time)s: %(outcome)s", time=moment(report_at), outcome=outcome_name(str(outcome)))
+
+
+def _failure(facts: dict[str, object]) -> str:
+    report_at = when(facts.get("lastReportAt"))
+    named = {"outcome": outcome_name(str(facts.get("outcome") or "Unknown")), "time": moment(report_at)}
+    error = " ".join(str(facts.get("error") or "").split())
+    if len(error) > _LONGEST_ERROR:
+        error = error[: _LONGEST_ERROR - 1] + "…"
+    if error:
+        return _(
+            "The last run was not a good backup (%(outcome)s, %(time)s): %(error)s", error=error, **named
+        )
+    return _("The last run was not a good backup (%(outcome)s, %(time)s)", **named)

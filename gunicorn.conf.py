@@ -1,0 +1,47 @@
+"""How gunicorn serves the web application; every number that differs between installations is a setting."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from app.settings import SettingError, load
+from app.welcome import listening_at
+
+try:
+    settings = load(os.environ)
+except SettingError as problem:
+    sys.exit(f"veilleur: {problem}")
+
+bind = [listening_at(settings).removeprefix("http://")]
+worker_class = "gthread"
+workers = settings.web_workers
+threads = settings.web_threads
+
+# One copy in memory for all workers, and a start that fails fails once.
+preload_app = True
+
+keepalive = 75  # longer than nginx keeps its own side open, so that it never meets a closed one
+graceful_timeout = 30
+limit_request_line = 8190
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  (memory; made with mkstemp)
+control_socket_disable = True
+
+# Whom to believe is VEILLEUR_TRUSTED_PROXIES' matter alone; gunicorn would trust 127.0.0.1 by itself.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+
+proc_name = "veilleur"
+loglevel = "debug" if settings.log_level == "DEBUG" else "warning"
+accesslog = None
+
+
+def when_ready(server: Any) -> None:
+    sys.stdout.write(f"Veilleur listens on {listening_at(settings)}\n")
+    sys.stdout.flush()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    worker.app.callable.extensions["database"].forget_connections()

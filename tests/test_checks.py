@@ -1,0 +1,144 @@
+"""The overdue check: states, alerts, reminders, and how little it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, select
+
+from app import checks
+from app.checks import Policy
+from app.db import Database
+from app.models import Alert, Delivery, Job
+from tests.stage import NOON, POLICY, add_channel, alert_kinds, backup_body, new_database, only_job, send
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = new_database(tmp_path)
+    yield made
+    made.dispose()
+
+
+def _state(database: Database) -> str:
+    return only_job(database).state
+
+
+def test_a_job_goes_from_ok_to_late_to_overdue_and_alerts_once(database: Database) -> None:
+    send(database, backup_body(NOON, seconds=0), NOON)
+    due_at = NOON + DAY
+    checks.run(database, POLICY, due_at)
+    assert _state(database) == "ok"
+    checks.run(database, POLICY, due_at + MINUTE)
+    assert _state(database) == "late"
+    checks.run(database, POLICY, due_at + HOUR)
+    assert _state(database) == "late"
+    result = checks.run(database, POLICY, due_at + HOUR + MINUTE)
+    assert (result.total_jobs, result.overdue_jobs, result.alerts) == (1, 1, 1)
+    for minutes in range(2, 60, 7):
+        checks.run(database, POLICY, due_at + HOUR + minutes * MINUTE)
+    assert alert_kinds(database) == ["overdue"]
+    job = only_job(database)
+    assert job.state_since_at == due_at + HOUR
+    assert job.why["overdueAt"] == "2026-12-02T13:00:00Z"
+    assert job.why["source"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("reminder", "days", "expected"),
+    [("onetime", 400, 0), ("every_day", 10, 9), ("every_week", 29, 4), ("every_month", 100, 3)],
+)
+def test_reminders_follow_their_policy(database: Database, reminder: str, days: int, expected: int) -> None:
+    policy = Policy(3600, reminder)
+    send(database, backup_body(NOON, seconds=0), NOON)
+    start_at = NOON + DAY + HOUR + MINUTE
+    for day in range(days):
+        checks.run(database, policy, start_at + day * DAY + day * timedelta(seconds=1))
+    assert alert_kinds(database) == ["overdue"] + ["reminder"] * expected
+
+
+def test_a_good_report_ends_it_with_one_recovery(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    checks.run(database, POLICY, NOON + 3 * DAY)
+    send(database, backup_body(NOON + 3 * DAY), NOON + 3 * DAY + MINUTE)
+    checks.run(database, POLICY, NOON + 3 * DAY + 2 * MINUTE)
+    assert alert_kinds(database) == ["overdue", "recovered"]
+    assert _state(database) == "ok"
+
+
+def test_a_failed_job_that_then_falls_silent_becomes_overdue(database: Database) -> None:
+    send(database, backup_body(NOON, ParsedResult="Fatal"), NOON)
+    checks.run(database, POLICY, NOON + DAY)
+    assert _state(database) == "failed"
+    checks.run(database, POLICY, NOON + DAY + 2 * HOUR)
+    assert alert_kinds(database) == ["failed", "overdue"]
+
+
+def test_every_enabled_channel_gets_its_delivery_with_the_alert(database: Database) -> None:
+    add_channel(database, "webhook", "one", {"url": "http://127.0.0.1:1/"})
+    add_channel(database, "webhook", "two", {"url": "http://127.0.0.1:1/"})
+    send(database, backup_body(NOON), NOON)
+    checks.run(database, POLICY, NOON + 3 * DAY)
+    with database.reading() as rows:
+        alert = rows.scalars(select(Alert)).one()
+        assert [each.alert_id for each in rows.scalars(select(Delivery))] == [alert.id, alert.id]
+    assert alert.facts["server"] == "nas"
+    assert alert.facts["previousState"] == "ok"
+
+
+def test_checks_at_the_same_time_alert_once_for_each_job(database: Database) -> None:
+    for number in range(60):
+        send(database, backup_body(NOON, name=f"job {number}"), NOON)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: checks.run(database, POLICY, NOON + 3 * DAY), range(8)))
+    assert alert_kinds(database) == ["overdue"] * 60
+
+
+def test_more_jobs_than_a_batch_are_all_decided(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "BATCH", 7)
+    for number in range(20):
+        send(database, backup_body(NOON, name=f"job {number}"), NOON)
+    result = checks.run(database, POLICY, NOON + 3 * DAY)
+    assert (result.overdue_jobs, result.alerts) == (20, 20)
+
+
+def test_a_pass_with_nothing_due_reads_one_index_entry_and_writes_nothing(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    statements: list[str] = []
+    event.listen(
+        database.engine, "before_cursor_execute", lambda c, k, statement, *rest: statements.append(statement)
+    )
+    checks.run(database, POLICY, NOON + HOUR)
+    assert not any(each.startswith(("UPDATE", "INSERT", "BEGIN IMMEDIATE")) for each in statements)
+    with database.reading() as rows:
+        plan = rows.connection().exec_driver_sql(
+            "EXPLAIN QUERY PLAN SELECT id FROM job WHERE attention_at < '2026-01-01' LIMIT 1"
+        )
+        assert "ix_job_attention_at" in str(plan.all())
+
+
+def test_a_preview_stores_and_sends_nothing(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    assert checks.preview(database, POLICY, NOON + HOUR) == []
+    found = checks.preview(database, POLICY, NOON + 5 * DAY)
+    assert [(server, job) for server, job, _verdict in found] == [("nas", "Documents nightly")]
+    assert alert_kinds(database) == []
+    assert _state(database) == "ok"
+
+
+def test_a_tolerance_of_its_own_wins_over_the_global_one(database: Database) -> None:
+    send(database, backup_body(NOON, seconds=0), NOON)
+    with database.writing() as rows:
+        rows.scalars(select(Job)).one().tolerance_seconds = 5 * 3600
+    checks.run(database, POLICY, NOON + DAY + 4 * HOUR)
+    assert _state(database) == "late"
+    checks.run(database, POLICY, NOON + DAY + 6 * HOUR)
+    assert _state(database) == "overdue"

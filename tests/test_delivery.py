@@ -1,0 +1,163 @@
+"""Delivering what is recorded: real receivers, retries, order, and nothing lost or held up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_babel import Babel
+from sqlalchemy import select, update
+
+from app import alerts, checks, delivery
+from app.alerts import News
+from app.clock import utcnow
+from app.db import Database
+from app.delivery import Claim, Courier, Outcome
+from app.models import Delivery, DeliveryAttempt, Job
+from app.settings import Settings, load
+from tests import receivers
+from tests.stage import POLICY, add_channel, backup_body, new_database, send
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = new_database(tmp_path)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return load({"VEILLEUR_DELIVERY_SECONDS": "3", "VEILLEUR_DELIVERY_THREADS": "4"})
+
+
+@pytest.fixture
+def courier(database: Database, settings: Settings) -> Iterator[Courier]:
+    app = Flask("test")
+    Babel(app)
+    made = Courier(app, database, settings)
+    made.start()
+    yield made
+    made.stop()
+
+
+def _job_overdue(database: Database, name: str = "Documents nightly") -> None:
+    now = utcnow()
+    send(database, backup_body(now - 3 * DAY, name=name), now)
+    checks.run(database, POLICY, now)
+
+
+def _deliveries(database: Database) -> list[Delivery]:
+    with database.reading() as rows:
+        return list(rows.scalars(select(Delivery).order_by(Delivery.id)))
+
+
+def _webhook(database: Database, name: str, url: str) -> int:
+    return add_channel(database, "webhook", name, {"url": url})
+
+
+def test_an_overdue_job_reaches_every_kind_of_receiver_once(database: Database, courier: Courier) -> None:
+    with receivers.HttpReceiver() as http, receivers.SmtpReceiver() as smtp:
+        _webhook(database, "hook", http.url)
+        mail = {
+            "host": "127.0.0.1",
+            "port": str(smtp.port),
+            "security": "none",
+            "from": "v@a.example",
+            "to": "o@b.example",
+        }
+        add_channel(database, "email", "mail", dict(mail))
+        add_channel(database, "apprise", "apprise", {"urls": http.url.replace("http://", "json://")})
+        _job_overdue(database)
+        courier.wake()
+        receivers.wait_until(lambda: all(each.status == "sent" for each in _deliveries(database)))
+        courier.settle(5)
+        assert len(http.requests) == 2
+        assert len(smtp.mails) == 1
+    assert courier.sent_count == 3
+    assert all(each.next_attempt_at is None and each.attempts == 1 for each in _deliveries(database))
+
+
+def test_a_receiver_that_fails_is_tried_again_later_with_the_same_message_id(
+    database: Database, courier: Courier
+) -> None:
+    with receivers.HttpReceiver(receivers.status(500)) as http:
+        _webhook(database, "hook", http.url)
+        _job_overdue(database)
+        courier.wake()
+        receivers.wait_until(lambda: bool(_deliveries(database)[0].detail))
+        waiting = _deliveries(database)[0]
+        assert (waiting.status, waiting.attempts) == ("pending", 1)
+        assert waiting.next_attempt_at is not None
+        assert waiting.next_attempt_at > utcnow() + timedelta(seconds=5)
+        assert "500" in (waiting.detail or "")
+        with database.writing() as rows:
+            rows.execute(update(Delivery).values(next_attempt_at=utcnow()))
+        receivers.wait_until(lambda: len(http.requests) == 2)
+        ids = {each.headers["Idempotency-Key"] for each in http.requests}
+    assert len(ids) == 1
+    receivers.wait_until(lambda: _attempts(database) == 2)
+
+
+def _attempts(database: Database) -> int:
+    with database.reading() as rows:
+        return len(rows.scalars(select(DeliveryAttempt)).all())
+
+
+def test_a_hanging_receiver_holds_up_nobody_else(database: Database, courier: Courier) -> None:
+    with receivers.HttpReceiver(receivers.hang()) as stuck, receivers.HttpReceiver() as well:
+        _webhook(database, "stuck", stuck.url)
+        _webhook(database, "well", well.url)
+        for number in range(10):
+            _job_overdue(database, f"job {number}")
+        courier.wake()
+        receivers.wait_until(lambda: len(well.requests) == 10)
+        assert all(each.status != "sent" for each in _deliveries(database) if each.channel_id == 1)
+        stuck.release()
+
+
+def test_messages_of_one_job_arrive_in_order_on_a_channel(database: Database) -> None:
+    channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
+    _job_overdue(database)
+    now = utcnow()
+    with database.writing() as rows:
+        job_id = rows.scalars(select(Job.id)).one()
+        alerts.record(rows, [News(job_id, "recovered", {})], now)
+    first = delivery.claim(database, {channel_id: 10}, now + DAY, 60)
+    assert [each.alert_kind for each in first] == ["overdue"]
+    delivery.finish(database, first[0], Outcome(True, "200 OK"), now, 0.1)
+    second = delivery.claim(database, {channel_id: 10}, now + DAY, 60)
+    assert [each.alert_kind for each in second] == ["recovered"]
+
+
+def test_what_one_process_has_claimed_another_does_not_get_until_the_claim_runs_out(
+    database: Database,
+) -> None:
+    channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
+    _job_overdue(database)
+    now = utcnow() + timedelta(seconds=1)
+    assert len(delivery.claim(database, {channel_id: 10}, now, 60)) == 1
+    assert delivery.claim(database, {channel_id: 10}, now + timedelta(seconds=59), 60) == []
+    again = delivery.claim(database, {channel_id: 10}, now + timedelta(seconds=61), 60)
+    assert [each.attempt for each in again] == [2]
+
+
+def test_pauses_grow_and_in_the_end_it_is_given_up(database: Database) -> None:
+    channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
+    _job_overdue(database)
+    now, pauses = utcnow() + timedelta(seconds=1), []
+    while True:
+        claims: list[Claim] = delivery.claim(database, {channel_id: 1}, now, 60)
+        delivery.finish(database, claims[0], Outcome(False, "refused"), now, 0)
+        row = _deliveries(database)[0]
+        if row.next_attempt_at is None:
+            break
+        pauses.append(round((row.next_attempt_at - now).total_seconds()))
+        now = row.next_attempt_at
+    assert pauses == list(delivery.PAUSES_SECONDS)
+    assert (row.status, row.detail) == ("given_up", "refused")

@@ -1,0 +1,244 @@
+"""Taking reports in: rows, clocks, states and alerts."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from app import checks, jobs, record
+from app.checks import Policy
+from app.db import Database
+from app.models import Job, JobSchedule, QuarantinedBody, Report, ReportBody, Server, Total
+from app.record import Body, Sender
+from app.reports import UnusableReport
+from tests.stage import NOON, POLICY, SENDER, alert_kinds, backup_body, new_database, only_job, send
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = new_database(tmp_path)
+    yield made
+    made.dispose()
+
+
+def _count(database: Database, model: type) -> int:
+    with database.reading() as rows:
+        return rows.scalar(select(func.count()).select_from(model)) or 0
+
+
+def test_a_first_good_report_makes_server_job_row_and_body(database: Database) -> None:
+    body = backup_body(NOON - HOUR)
+    assert send(database, body, NOON)
+    with database.reading() as rows:
+        report = rows.scalars(select(Report)).one()
+        kept = rows.get_one(ReportBody, report.id)
+        server = rows.scalars(select(Server)).one()
+        assert zlib.decompress(kept.compressed) == body
+    assert (server.machine_id, server.name) == ("nas", "nas")
+    assert (report.outcome, report.good, report.examined_files, report.examined_bytes) == (
+        "Success",
+        True,
+        7,
+        391655,
+    )
+    assert (report.began_at, report.ended_at) == (NOON - HOUR - timedelta(minutes=1), NOON - HOUR)
+    assert report.duration_seconds == 60
+    job = only_job(database)
+    assert (job.state, job.last_good_at, job.expected_source) == ("ok", NOON - HOUR, "default")
+    assert job.expected_at == NOON - HOUR - timedelta(minutes=1) + DAY
+    assert job.attention_at == job.until_at == job.expected_at
+    assert alert_kinds(database) == []
+
+
+def test_the_same_report_is_stored_once_even_when_fifty_arrive_together(database: Database) -> None:
+    body = backup_body(NOON - HOUR)
+    with ThreadPoolExecutor(10) as pool:
+        new = list(pool.map(lambda _: send(database, body, NOON), range(50)))
+    assert new.count(True) == 1
+    assert _count(database, Report) == 1
+    with database.reading() as rows:
+        assert rows.get_one(Total, "jobs").value == 1
+
+
+def test_a_report_without_times_or_log_counts_as_repeated_for_some_minutes_only(database: Database) -> None:
+    body = b'{"Data": {"ParsedResult": "Success", "ExaminedFiles": 5}, "Extra": {"backup-name": "documents"}}'
+    assert send(database, body, NOON)
+    assert not send(database, body, NOON + timedelta(minutes=5))
+    assert send(database, body, NOON + DAY)
+    assert only_job(database).last_good_at == NOON + DAY
+
+
+def test_the_clients_own_word_on_the_next_run_is_believed(database: Database) -> None:
+    tonight = NOON + 10 * HOUR
+    send(database, backup_body(NOON - HOUR, next_at=tonight), NOON)
+    job = only_job(database)
+    assert (job.expected_at, job.expected_source, job.declared_next_at) == (tonight, "declared", tonight)
+
+
+def test_a_manual_run_moves_neither_the_expectation_nor_its_source(database: Database) -> None:
+    tonight = NOON + 10 * HOUR
+    send(database, backup_body(NOON - HOUR, next_at=tonight), NOON)
+    send(database, backup_body(NOON + HOUR), NOON + HOUR)
+    job = only_job(database)
+    assert (job.expected_at, job.expected_source) == (tonight, "declared")
+    assert job.last_good_at == NOON + HOUR
+
+
+def test_a_failed_run_is_told_at_once_and_does_not_count_as_good(database: Database) -> None:
+    send(database, backup_body(NOON - DAY), NOON - DAY)
+    send(database, backup_body(NOON, ParsedResult="Error"), NOON)
+    job = only_job(database)
+    assert (job.state, job.last_good_at, job.last_outcome) == ("failed", NOON - DAY, "Error")
+    assert alert_kinds(database) == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [({"PartialBackup": True, "ParsedResult": "Warning"}, "Partial"), ({"Interrupted": True}, "Interrupted")],
+)
+def test_partial_and_interrupted_runs_are_told_as_such(
+    database: Database, data: dict[str, object], outcome: str
+) -> None:
+    send(database, backup_body(NOON, **data), NOON)
+    job = only_job(database)
+    assert (job.state, job.last_outcome, job.last_good_at) == ("failed", outcome, None)
+    assert alert_kinds(database) == ["failed"]
+
+
+def test_a_good_run_after_a_failed_one_is_one_recovery(database: Database) -> None:
+    send(database, backup_body(NOON, ParsedResult="Fatal"), NOON)
+    send(database, backup_body(NOON + HOUR), NOON + HOUR)
+    send(database, backup_body(NOON + 2 * HOUR), NOON + 2 * HOUR)
+    assert alert_kinds(database) == ["failed", "recovered"]
+    assert only_job(database).state == "ok"
+
+
+def test_a_dry_run_is_kept_but_changes_nothing(database: Database) -> None:
+    send(database, backup_body(NOON - DAY), NOON - DAY)
+    before = only_job(database)
+    send(database, backup_body(NOON, Dryrun=True), NOON)
+    after = only_job(database)
+    assert _count(database, Report) == 2
+    assert (after.state, after.expected_at, after.last_good_at) == (
+        "ok",
+        before.expected_at,
+        before.last_good_at,
+    )
+
+
+def test_an_older_report_that_comes_late_is_history_only(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    send(database, backup_body(NOON - 2 * DAY, ParsedResult="Fatal"), NOON + HOUR)
+    assert only_job(database).state == "ok"
+    assert _count(database, Report) == 2
+    assert alert_kinds(database) == []
+
+
+def test_a_run_said_to_end_in_the_future_counts_from_its_arrival(database: Database) -> None:
+    send(database, backup_body(datetime(2099, 1, 1, tzinfo=NOON.tzinfo)), NOON)
+    job = only_job(database)
+    assert job.last_good_at == NOON
+    assert job.expected_at is not None
+    assert job.expected_at <= NOON + DAY
+
+
+def test_reports_without_ids_belong_to_the_key_and_the_name(database: Database) -> None:
+    send(database, backup_body(NOON, machine=None), NOON)
+    send(database, backup_body(NOON, machine=None), NOON, sender=Sender(2, "other key", "-"))
+    with database.reading() as rows:
+        found = rows.execute(
+            select(Server.machine_id, Server.name, Job.backup_id).join(Job).order_by(Server.id)
+        )
+        assert [tuple(row) for row in found] == [
+            ("key:1", "test key", "name:Documents nightly"),
+            ("key:2", "other key", "name:Documents nightly"),
+        ]
+
+
+def test_a_new_name_for_the_same_ids_is_a_label_only(database: Database) -> None:
+    send(database, backup_body(NOON - DAY), NOON - DAY)
+    renamed = backup_body(NOON).replace(b'"backup-name": "Documents nightly"', b'"backup-name": "Papers"')
+    send(database, renamed, NOON)
+    assert only_job(database).name == "Papers"
+
+
+def test_an_overdue_job_is_not_recovered_by_a_report_that_is_itself_too_old(database: Database) -> None:
+    send(database, backup_body(NOON - 5 * DAY), NOON - 5 * DAY)
+    checks.run(database, POLICY, NOON)
+    send(database, backup_body(NOON - 4 * DAY), NOON)
+    assert alert_kinds(database) == ["overdue"]
+    assert only_job(database).state == "overdue"
+    send(database, backup_body(NOON), NOON + HOUR)
+    assert alert_kinds(database) == ["overdue", "recovered"]
+
+
+def test_an_unusable_body_is_kept_with_its_reason(database: Database) -> None:
+    problem = UnusableReport("not a report", ["backup-name"])
+    record.quarantine(database, Body(b"\x00\xff", "text/plain"), problem, SENDER, now=NOON)
+    with database.reading() as rows:
+        kept = rows.scalars(select(QuarantinedBody)).one()
+    assert zlib.decompress(kept.compressed) == b"\x00\xff"
+    assert (kept.reason, kept.missing_fields, kept.key_label) == ("not a report", ["backup-name"], "test key")
+
+
+def test_a_typed_schedule_takes_over_where_the_client_declares_nothing(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    with database.writing() as rows:
+        job = rows.scalars(select(Job)).one()
+        rows.add(
+            JobSchedule(
+                job_id=job.id,
+                source="typed",
+                repeat="1W",
+                days="",
+                zone="UTC",
+                anchor_at=NOON - DAY,
+                set_at=NOON,
+            )
+        )
+        record.settings_changed(rows, job, POLICY, NOON)
+    job = only_job(database)
+    assert (job.expected_source, job.expected_at) == ("typed", NOON + 6 * DAY)
+
+
+def test_a_paused_job_says_nothing_and_wakes_at_its_end(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    with database.writing() as rows:
+        job = rows.scalars(select(Job)).one()
+        job.paused_at, job.paused_until_at = NOON, NOON + 5 * DAY
+        record.settings_changed(rows, job, POLICY, NOON)
+    assert only_job(database).state == "paused"
+    send(database, backup_body(NOON + DAY, ParsedResult="Fatal"), NOON + DAY)
+    checks.run(database, POLICY, NOON + 4 * DAY)
+    assert alert_kinds(database) == []
+    checks.run(database, POLICY, NOON + 5 * DAY + HOUR)
+    assert alert_kinds(database) == ["overdue"]
+
+
+def test_a_wider_tolerance_ends_an_overdue_state_quietly(database: Database) -> None:
+    send(database, backup_body(NOON - 2 * DAY), NOON - 2 * DAY)
+    checks.run(database, POLICY, NOON)
+    with database.writing() as rows:
+        job = rows.scalars(select(Job)).one()
+        job.tolerance_seconds = 7 * 86400
+        record.settings_changed(rows, job, Policy(3600, "every_day"), NOON)
+    assert only_job(database).state == "late"
+    assert alert_kinds(database) == ["overdue"]
+
+
+def test_a_forgotten_job_takes_its_rows_and_its_empty_server_along(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    with database.writing() as rows:
+        jobs.forget(rows, rows.scalars(select(Job)).one())
+    assert [_count(database, model) for model in (Job, Server, Report, ReportBody)] == [0, 0, 0, 0]
+    with database.reading() as rows:
+        assert rows.get_one(Total, "jobs").value == 0
