@@ -135,15 +135,15 @@ def _read_identity() -> Identity | None:
     if identity is not None and old:
         with database().writing() as rows:
             accounts.renew(rows, token, now, settings().session_hours)
+        session.modified = True  # the cookie carries its own age and is renewed along
     return identity
 
 
 def log_in(token: str) -> None:
-    """Start the cookie anew, so that nothing from before the login is left in it."""
-    session.clear()
+    """Start the cookie anew, so that nothing from before the login is left in it or goes on beside it."""
+    log_out()
     session[SESSION_TOKEN] = token
     session.permanent = True
-    g.pop("identity", None)
     g.pop("csrf_token", None)
 
 

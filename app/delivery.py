@@ -58,13 +58,15 @@ class Outcome:
 
 
 def claim(
-    database: Database, channel_limits: dict[int, int], now: datetime, claim_seconds: int
+    database: Database, channel_limits: dict[int, int], now: datetime, claim_seconds: int, most: int = 1000
 ) -> list[Claim]:
-    """Take on what is due, at most so many of each channel; nobody else gets the same ones meanwhile."""
+    """Take on what is due, at most so many of each channel and `most` in all, the first channels first;
+    nobody else gets the same ones meanwhile."""
     claims: list[Claim] = []
     with database.writing() as session:
         for channel_id, limit in channel_limits.items():
-            rows = session.execute(_due(channel_id, limit, now)).all()
+            room = min(limit, most - len(claims))
+            rows = session.execute(_due(channel_id, room, now)).all() if room > 0 else []
             claims += [Claim(*row) for row in rows]
         _extend(session, claims, now + timedelta(seconds=claim_seconds))
     return claims
@@ -155,6 +157,7 @@ class Courier:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._in_flight: dict[int, int] = {}
+        self._is_taking_on = False
         self._proven: set[int] = set()
         self._sent_count = 0
         self._pool = ThreadPoolExecutor(settings.delivery_threads, thread_name_prefix="delivery")
@@ -187,13 +190,14 @@ class Courier:
         """Wait until all that is due has had its attempt, or the time is over."""
         ends_at = time.monotonic() + timeout_seconds
         while time.monotonic() < ends_at:
-            if not self._is_sending() and not due_channels(self._database, self._now()):
+            # In this order: what is no longer due has been taken on, and then it counts as being sent.
+            if not due_channels(self._database, self._now()) and not self._is_sending():
                 return
             time.sleep(0.02)
 
     def _is_sending(self) -> bool:
         with self._lock:
-            return any(self._in_flight.values())
+            return self._is_taking_on or any(self._in_flight.values())
 
     def _now(self) -> datetime:
         return datetime.now(UTC)
@@ -201,38 +205,41 @@ class Courier:
     def _dispatch(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
+            self._is_taking_on = True
             try:
                 busy = self._take_on()
             except SQLAlchemyError as problem:
                 log.error("deliveries can't be read: %s", problem)
                 busy = False
+            self._is_taking_on = False
             if not busy:
                 self._wake.wait(_POLL_SECONDS)
 
     def _take_on(self) -> bool:
         """Claim what there is room for and hand it to the threads; False when there was nothing."""
         now = self._now()
-        limits = self._room(due_channels(self._database, now))
-        if not limits:
+        limits, free = self._room(due_channels(self._database, now))
+        if not limits or not free:
             return False
         seconds = self._settings.delivery_seconds + _CLAIM_GRACE_SECONDS
-        claims = claim(self._database, limits, now, seconds)
+        claims = claim(self._database, limits, now, seconds, free)
         for each in claims:
             self._count(each.channel_id, 1)
             self._pool.submit(self._deliver, each)
         return bool(claims)
 
-    def _room(self, channels: list[int]) -> dict[int, int]:
+    def _room(self, channels: list[int]) -> tuple[dict[int, int], int]:
+        """How many more each channel may have under way, the idlest first, and how many fit in all."""
+        threads = self._settings.delivery_threads
         with self._lock:
-            free = self._settings.delivery_threads - sum(self._in_flight.values())
+            free = threads - sum(self._in_flight.values())
             room = {}
-            for channel in channels:
-                limit = self._settings.delivery_threads if channel in self._proven else _UNPROVEN_LIMIT
-                share = min(limit - self._in_flight.get(channel, 0), free)
-                if share > 0:
-                    room[channel] = share
-                    free -= share
-        return room
+            for channel in sorted(channels, key=lambda each: self._in_flight.get(each, 0)):
+                limit = threads if channel in self._proven else _UNPROVEN_LIMIT
+                more = limit - self._in_flight.get(channel, 0)
+                if more > 0:
+                    room[channel] = more
+        return room, free
 
     def _count(self, channel_id: int, difference: int) -> None:
         with self._lock:

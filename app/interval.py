@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,7 @@ MINUTES = MappingProxyType(
 )
 
 _LARGEST_FILE_BYTES = 64 * 1024
+_QUIET_NANOSECONDS = 2_000_000_000
 
 
 class IntervalFileDamaged(Exception):
@@ -146,7 +148,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 class Reader:
-    """Reads the file again only when its identity, time or size has changed."""
+    """Reads the file again when its identity, time or size has changed, or it has changed just now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -159,8 +161,12 @@ class Reader:
         if cached is not None and cached[0] == stamp:
             return cached[1]
         config = read(self._path)
-        self._cached = (stamp, config)
+        self._cached = (stamp, config) if self._is_quiet(stamp) else None
         return config
+
+    def _is_quiet(self, stamp: tuple[int, int, int] | None) -> bool:
+        # Two saves within one tick of the file system's clock can leave the same stamp.
+        return stamp is None or time.time_ns() - stamp[1] > _QUIET_NANOSECONDS
 
     def stamp(self) -> tuple[int, int, int] | None:
         """What tells one version of the file from the next; None when there is no file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import sys
@@ -32,10 +33,24 @@ def require_tool(name: str) -> str:
 
 
 def unused_port() -> int:
+    """A port that is free, and so is the one above it, where the cron service goes by default.
+
+    Taken from below the range the kernel uses for outgoing connections, which would race with the test.
+    """
+    while True:
+        port = random.randrange(20000, 32000, 2)  # noqa: S311  (no secret)
+        if _is_free(port) and _is_free(port + 1):
+            return port
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @pytest.fixture

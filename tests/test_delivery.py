@@ -161,3 +161,27 @@ def test_pauses_grow_and_in_the_end_it_is_given_up(database: Database) -> None:
         now = row.next_attempt_at
     assert pauses == list(delivery.PAUSES_SECONDS)
     assert (row.status, row.detail) == ("given_up", "refused")
+
+
+def test_a_channel_with_nothing_to_send_takes_no_room_from_another(
+    database: Database, courier: Courier
+) -> None:
+    with receivers.HttpReceiver() as first, receivers.HttpReceiver() as second:
+        _webhook(database, "first", first.url)
+        _webhook(database, "second", second.url)
+        for number in range(1, 4):
+            _job_overdue(database, f"job {number}")
+            courier.wake()
+            receivers.wait_until(lambda: len(first.requests) == len(second.requests) == number)  # noqa: B023
+
+
+def test_channels_that_hang_leave_threads_for_the_others(database: Database, courier: Courier) -> None:
+    with receivers.HttpReceiver(receivers.hang()) as stuck, receivers.HttpReceiver() as well:
+        for number in range(3):
+            _webhook(database, f"stuck {number}", stuck.url)
+        _webhook(database, "well", well.url)
+        for number in range(8):
+            _job_overdue(database, f"job {number}")
+        courier.wake()
+        receivers.wait_until(lambda: len(well.requests) == 8)
+        stuck.release()

@@ -77,8 +77,9 @@ def save_cron_config() -> ResponseReturnValue:
 def _save(wanted: str) -> None:
     """Write the file, leave a trace, and have the running service obey it now. Raises OSError."""
     now = clock.utcnow()
-    before = interval.save(_path(), wanted, updated_by=access.actor(), now=now)
     with database().writing() as rows:
+        rows.connection()  # fails here, before anything has changed, when no trace can be left
+        before = interval.save(_path(), wanted, updated_by=access.actor(), now=now)
         audit.note(
             rows,
             actor=access.actor(),

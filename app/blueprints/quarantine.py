@@ -15,6 +15,7 @@ from app.db import database
 from app.models import QuarantinedBody
 
 PAGE_SIZE = 50
+_REMEDY = "--allow-paths-in-log-messages"
 _ID = "<int(max=9223372036854775807):body_id>"
 
 bp = Blueprint("quarantine", __name__, url_prefix="/quarantine")
@@ -35,6 +36,7 @@ def index() -> str:
         bodies=bodies,
         following=bodies[-1].id if len(found) > PAGE_SIZE else None,
         is_first=before is None,
+        breaks_itself=any(_REMEDY in body.reason for body in bodies),
     )
 
 

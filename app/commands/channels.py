@@ -39,7 +39,8 @@ def _settings_help() -> str:
 @click.option("--no-test", is_flag=True, help="Send no test message.")
 def add_channel(kind: str, name: str, pairs: tuple[str, ...], language: str, no_test: bool) -> None:
     config = _checked(kind, pairs)
-    if not 1 <= len(name.strip()) <= 120:
+    name = name.strip()
+    if not 1 <= len(name) <= 120:
         raise click.ClickException("name: 1 to 120 characters")
     with database().writing() as rows:
         if rows.scalar(select(Channel.id).where(Channel.name == name)) is not None:

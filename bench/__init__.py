@@ -1,0 +1,1 @@
+"""Measures the real processes and prints one table: `python -m bench`."""
