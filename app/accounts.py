@@ -29,7 +29,6 @@ SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1000
 
 _SEEN_EVERY = timedelta(minutes=5)
-_USED_EVERY = timedelta(minutes=1)
 
 
 class AccountError(ValueError):
@@ -184,8 +183,3 @@ def find_key(session: Session, key: str, scope: str) -> ApiKey | None:
     """The valid key with this scope, or None."""
     found = session.scalar(select(ApiKey).where(ApiKey.key_hash == digest(key)))
     return found if found and found.revoked_at is None and found.scope == scope else None
-
-
-def is_use_worth_noting(key: ApiKey, now: datetime) -> bool:
-    """Whether `used_at` is old enough to be written again; not every report needs a write for it."""
-    return key.used_at is None or now - key.used_at > _USED_EVERY

@@ -101,10 +101,11 @@ class Database:
         self.engine.dispose()
 
 
-def insert_if_absent(session: Session, model: type[Base], **values: Any) -> None:
-    """Insert a row unless one with the same unique key is there; of two at once, one wins quietly."""
+def insert_if_absent(session: Session, model: type[Base], **values: Any) -> bool:
+    """Insert a row unless one with the same unique key is there; of two at once, one is told True."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    session.execute(dialect.insert(model).values(**values).on_conflict_do_nothing())
+    statement = dialect.insert(model).values(**values).on_conflict_do_nothing()
+    return session.connection().execute(statement).rowcount == 1
 
 
 def database() -> Database:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
@@ -149,8 +150,11 @@ def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datet
 class Courier:
     """Threads beside the schedule loop that deliver; bounded, and fair between channels."""
 
-    def __init__(self, app: Flask, database: Database, settings: Settings) -> None:
+    def __init__(
+        self, app: Flask, database: Database, settings: Settings, now: Callable[[], datetime]
+    ) -> None:
         self._app = app
+        self._now = now
         self._database = database
         self._settings = settings
         self._wake = threading.Event()
@@ -199,9 +203,6 @@ class Courier:
         with self._lock:
             return self._is_taking_on or any(self._in_flight.values())
 
-    def _now(self) -> datetime:
-        return datetime.now(UTC)
-
     def _dispatch(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
@@ -231,11 +232,13 @@ class Courier:
     def _room(self, channels: list[int]) -> tuple[dict[int, int], int]:
         """How many more each channel may have under way, the idlest first, and how many fit in all."""
         threads = self._settings.delivery_threads
+        # Should even a proven channel begin to hang, the others still have threads.
+        proven_limit = max(_UNPROVEN_LIMIT, threads - threads // 4)
         with self._lock:
             free = threads - sum(self._in_flight.values())
             room = {}
             for channel in sorted(channels, key=lambda each: self._in_flight.get(each, 0)):
-                limit = threads if channel in self._proven else _UNPROVEN_LIMIT
+                limit = proven_limit if channel in self._proven else _UNPROVEN_LIMIT
                 more = limit - self._in_flight.get(channel, 0)
                 if more > 0:
                     room[channel] = more

@@ -10,6 +10,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import DateTimeLocalField, Field, IntegerField, SelectField, SelectMultipleField, StringField
+from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
@@ -52,7 +53,8 @@ class ReminderForm(FlaskForm):  # type: ignore[misc]
     def offer(self, global_reminder: str) -> ReminderForm:
         """Fill in the choices; the first one follows the global setting."""
         follow = _("As set globally (%(reminder)s)", reminder=reminder_name(global_reminder))
-        self.reminder.choices = [("", follow), *((each, reminder_name(each)) for each in REMINDERS)]
+        choices = {"": follow} | {each: reminder_name(each) for each in REMINDERS}
+        self.reminder.choices = [SelectChoice(value, label) for value, label in choices.items()]
         return self
 
 
@@ -60,7 +62,7 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
     repeat = StringField(_l("Repeat"), [InputRequired(), Length(max=60)])
     days = SelectMultipleField(
         _l("Allowed weekdays (none: all)"),
-        choices=list(_DAYS.items()),
+        choices=[SelectChoice(value, label) for value, label in _DAYS.items()],
         option_widget=CheckboxInput(),
         widget=ListWidget(prefix_label=False),
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from app.checks import JOBS_TOTAL
 from app.db import insert_if_absent
@@ -14,30 +13,48 @@ from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import State
 from app.reports import Report
 
+# Built once: a report comes far more often than a job, and finding the job is most of its work.
+_FIND = (
+    select(Job)
+    .join(Job.server)
+    .where(Server.machine_id == bindparam("machine"), Job.backup_id == bindparam("backup"))
+    .options(contains_eager(Job.server), joinedload(Job.schedules))
+    .with_for_update(of=Job)
+)
+
 
 def find(session: Session, report: Report, *, key_id: int | None, key_label: str, now: datetime) -> Job:
     """The job of a report, locked; made when the report is its first."""
     machine_id, machine_name = _machine(report, key_id, key_label)
-    server = _found_or_made(
-        session, Server, {"machine_id": machine_id}, {"name": machine_name, "created_at": now}
-    )
-    if report.machine_name and server.name != report.machine_name:
-        server.name = report.machine_name
     backup_id = report.backup_id or f"name:{report.backup_name}"
-    name = report.backup_name or backup_id
-    keys = {"server_id": server.id, "backup_id": backup_id}
-    made = {
-        "name": name,
-        "created_at": now,
-        "state": str(State.NEW),
-        "state_rank": STATE_RANKS[State.NEW],
-        "state_since_at": now,
-        "why": {"reason": str(State.NEW)},
-    }
-    job: Job = _found_or_made(session, Job, keys, made)
+    identity = {"machine": machine_id, "backup": backup_id}
+    job = session.scalars(_FIND, identity).unique().one_or_none()
+    if job is None:
+        insert_if_absent(session, Server, machine_id=machine_id, name=machine_name, created_at=now)
+        server_id = session.scalars(select(Server.id).where(Server.machine_id == machine_id)).one()
+        if _make(session, server_id, backup_id, report.backup_name or backup_id, now):
+            _count_job(session, 1)
+        job = session.scalars(_FIND, identity).unique().one()
+    if report.machine_name and job.server.name != report.machine_name:
+        job.server.name = report.machine_name
     if report.backup_name and job.name != report.backup_name:
         job.name = report.backup_name
     return job
+
+
+def _make(session: Session, server_id: int, backup_id: str, name: str, now: datetime) -> bool:
+    return insert_if_absent(
+        session,
+        Job,
+        server_id=server_id,
+        backup_id=backup_id,
+        name=name,
+        created_at=now,
+        state=str(State.NEW),
+        state_rank=STATE_RANKS[State.NEW],
+        state_since_at=now,
+        why={"reason": str(State.NEW)},
+    )
 
 
 def _machine(report: Report, key_id: int | None, key_label: str) -> tuple[str, str]:
@@ -49,17 +66,6 @@ def _machine(report: Report, key_id: int | None, key_label: str) -> tuple[str, s
     if report.machine_name:
         return f"{stand_in}:{report.machine_name}", report.machine_name
     return stand_in, key_label
-
-
-def _found_or_made(session: Session, model: Any, keys: dict[str, Any], made: dict[str, Any]) -> Any:
-    query = select(model).filter_by(**keys).with_for_update()
-    found = session.scalar(query)
-    if found is None:
-        insert_if_absent(session, model, **keys, **made)
-        if model is Job:
-            _count_job(session, 1)
-        found = session.scalars(query).one()
-    return found
 
 
 def _count_job(session: Session, difference: int) -> None:

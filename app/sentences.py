@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flask_babel import format_datetime, format_decimal
-from flask_babel import gettext as _
+from flask_babel import format_datetime, format_decimal, gettext
 from flask_babel import lazy_gettext as _l
 
 from app import clock
@@ -56,6 +55,10 @@ _OUTCOMES = {
 _EXPECTING = ("ok", "on_time", "waiting", "new", "late", "overdue")
 _SILENT = ("late", "overdue")
 _LONGEST_ERROR = 160
+
+
+def _(sentence: str, **values: object) -> str:
+    return str(gettext(sentence, **values))
 
 
 def state_name(state: str) -> str:

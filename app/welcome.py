@@ -36,13 +36,12 @@ def duplicati_options(settings: Settings, upload_key: str) -> tuple[str, str]:
 
 
 def text(settings: Settings, first_start: FirstStart) -> str:
-    password = "the one in VEILLEUR_ADMIN_PASSWORD"
-    if first_start.password:
-        password = f"{first_start.password}   (shown only now)"
+    given = "the one in VEILLEUR_ADMIN_PASSWORD"
+    made = f"{first_start.password}   (shown only now)"
     lines = [
         "Veilleur is set up.",
         f"  Log in at   {reached_at(settings)}  as admin",
-        f"  Password    {password}",
+        f"  Password    {made if first_start.password else given}",
     ]
     if first_start.upload_key:
         new, old = duplicati_options(settings, first_start.upload_key)

@@ -58,6 +58,7 @@ def _served(folder: Path) -> list[Row]:
         empty_port = unused_port()
         with processes.empty_application(folder, empty_port):
             rows = web.reading(veilleur, empty_port, moments)
+        rows.append(processes.disk(folder))
         rows += web.saving(veilleur, moments)
         rows += web.proxying(veilleur, moments)
         uploads = web.uploading(veilleur, moments)

@@ -69,7 +69,7 @@ def _installed(folder: Path) -> Iterator[tuple[Database, tuple[Runner, Courier]]
     )
     app = create_app(settings)
     database: Database = app.extensions[EXTENSION]
-    courier = Courier(app, database, settings)
+    courier = Courier(app, database, settings, clock.utcnow)
     try:
         yield database, (Runner(app, database, settings, courier, Status(300)), courier)
     finally:

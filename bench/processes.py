@@ -16,6 +16,7 @@ from bench.table import Row
 from tests.processes import Process, Veilleur, started
 
 STARTS = 3
+SYNCS = 300
 START_SECONDS = 30.0
 
 
@@ -74,6 +75,18 @@ def starts(veilleur: Veilleur) -> list[Row]:
         Row("start: web, to the first 200", statistics.median(taken["web"]), "s", 0.44, "d", "≤ 1.0"),
         Row("start: cron, to the first 200", statistics.median(taken["cron"]), "s", 0.18, "d", "≤ 1.0"),
     ]
+
+
+def disk(folder: Path) -> Row:
+    """What a durable write costs here at least: 4 kB and fdatasync, as a commit does."""
+    times = []
+    with (folder / "written").open("ab", buffering=0) as file:
+        for _ in range(SYNCS):
+            file.write(b"x" * 4096)
+            begin = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - begin)
+    return Row("the disk: 4 kB and fdatasync", statistics.median(times) * 1000, "ms", note="for comparison")
 
 
 def memory_mib(*processes: Process) -> float:

@@ -149,7 +149,20 @@ def test_a_body_without_an_interval_is_refused(here: Site, admin: LoggedIn, body
 
 @pytest.mark.parametrize(
     "value",
-    ["7min", 5, ["5min"], "5MIN", "constructor", "__proto__", {"interval": "5min"}, True, False, 0, " 5min", "\ud800"],
+    [
+        "7min",
+        5,
+        ["5min"],
+        "5MIN",
+        "constructor",
+        "__proto__",
+        {"interval": "5min"},
+        True,
+        False,
+        0,
+        " 5min",
+        "\ud800",
+    ],
 )
 def test_any_other_interval_is_refused_and_the_allowed_ones_are_named(
     here: Site, admin: LoggedIn, value: object
@@ -248,7 +261,12 @@ def test_every_change_is_in_the_audit_log(here: Site, admin: LoggedIn) -> None:
         admin.post(URL, json={"interval": "7min"})
     first, second = here.audit("interval changed")
     assert (first.actor, first.before, first.after, first.address) == ("admin", "20min", "5min", "192.0.2.7")
-    assert (second.actor, second.before, second.after, second.address) == ("admin", "5min", "1hour", "127.0.0.1")
+    assert (second.actor, second.before, second.after, second.address) == (
+        "admin",
+        "5min",
+        "1hour",
+        "127.0.0.1",
+    )
     assert first.happened_at == second.happened_at == moment
     assert json.loads(here.interval_file.read_text())["updatedBy"] == "admin"
 

@@ -106,7 +106,7 @@ def running(folder: Path, tasks: Mapping[str, Task], **variables: str) -> Iterat
     schema.upgrade(settings.database_url)
     app = application(settings)
     database: Database = app.extensions[EXTENSION]
-    courier = Courier(app, database, settings)
+    courier = Courier(app, database, settings, clock.utcnow)
     service = CronService(app, settings, tasks, courier)
     server = make_server("127.0.0.1", 0, create_control_app(service, settings), threaded=True)
     courier.start()

@@ -40,7 +40,7 @@ def settings() -> Settings:
 def courier(database: Database, settings: Settings) -> Iterator[Courier]:
     app = Flask("test")
     Babel(app)
-    made = Courier(app, database, settings)
+    made = Courier(app, database, settings, utcnow)
     made.start()
     yield made
     made.stop()

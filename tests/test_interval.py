@@ -186,7 +186,7 @@ def test_the_reader_notices_a_change_made_by_another_process(path: Path) -> None
 
 
 def test_the_reader_notices_a_file_of_the_same_size_in_the_same_tick_of_the_clock(path: Path) -> None:
-    """An inode may be used again and a clock tick lasts milliseconds: identity, time and size can all repeat."""
+    """An inode may be used again and a tick lasts milliseconds: identity, time and size can all repeat."""
     put(path, "10min")
     reader, status = Reader(path), path.stat()
     assert reader.read().interval == "10min"
@@ -195,7 +195,9 @@ def test_the_reader_notices_a_file_of_the_same_size_in_the_same_tick_of_the_cloc
     assert reader.read().interval == "15min"
 
 
-def test_the_reader_does_not_open_a_file_that_has_been_quiet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reader_does_not_open_a_file_that_has_been_quiet(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(path, "10min")
     os.utime(path, (1_700_000_000, 1_700_000_000))
     reader = Reader(path)

@@ -1,4 +1,4 @@
-"""Starting and stopping: the two processes, what the first start says, wrong settings, `make run`'s Procfile."""
+"""Starting and stopping: both processes, the words of the first start, wrong settings, the Procfile."""
 
 from __future__ import annotations
 
@@ -76,12 +76,11 @@ def test_a_process_told_to_stop_ends_well_and_leaves_nothing(
         assert "Traceback" not in process.output
 
 
-def test_nothing_is_written_into_the_home_folder(veilleur: Veilleur, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    veilleur.settings |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
-    with veilleur.web():
-        assert list(home.iterdir()) == []
+def test_gunicorn_opens_no_socket_in_the_home_folder(veilleur: Veilleur) -> None:
+    told = veilleur.finish("gunicorn", "--print-config", "wsgi:app").stdout
+    config = dict(line.split("=", 1) for line in told.splitlines() if " = " in line)
+    told_of_it = {key.strip(): value.strip() for key, value in config.items()}
+    assert told_of_it["control_socket_disable"] == "True"
 
 
 def test_workers_have_connections_of_their_own_after_the_fork(veilleur: Veilleur) -> None:

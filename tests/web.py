@@ -1,7 +1,11 @@
-"""The real web application in a folder of its own, and clients that log in to it as browsers and programs do."""
+"""The real web application in a folder of its own, and clients that log in as browsers and programs do."""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +92,27 @@ def log_in(client: FlaskClient, username: str, password: str) -> TestResponse:
     return client.post("/api/auth/login", json={"username": username, "password": password})
 
 
+@dataclass
+class FirstStart:
+    folder: Path
+    upload_key: str
+
+
+@functools.cache
+def _first_start() -> FirstStart:
+    """Done once and copied for every site, since passwords are slow to hash by intent."""
+    folder = Path(tempfile.mkdtemp(prefix="veilleur-tests-"))
+    atexit.register(shutil.rmtree, folder)
+    environ = {"VEILLEUR_INSTANCE_PATH": str(folder), "VEILLEUR_ADMIN_PASSWORD": PASSWORD}
+    settings, told = installation.prepare(load(environ), utcnow())
+    assert told is not None
+    database = Database(settings.database_url)
+    with database.writing() as rows:
+        accounts.add_user(rows, "viewer", VIEWER_PASSWORD, accounts.VIEWER, utcnow())
+    database.dispose()
+    return FirstStart(folder, told.upload_key)
+
+
 @contextmanager
 def site(folder: Path, **environ: str) -> Iterator[Site]:
     """`prepare` and `create_app` as the processes call them; nothing listens where the cron service would."""
@@ -97,14 +122,13 @@ def site(folder: Path, **environ: str) -> Iterator[Site]:
         "CRON_PORT": str(unused_port()),
         **environ,
     }
-    settings, first_start = installation.prepare(load(given), utcnow())
+    settings = load(given)
+    shutil.copytree(_first_start().folder, settings.instance_path, dirs_exist_ok=True)
+    settings, _again = installation.prepare(settings, utcnow())
     app = create_app(settings)
     database: Database = app.extensions[EXTENSION]
-    if first_start:
-        with database.writing() as rows:
-            accounts.add_user(rows, "viewer", VIEWER_PASSWORD, accounts.VIEWER, utcnow())
     try:
-        yield Site(app, settings, first_start.upload_key if first_start else "")
+        yield Site(app, settings, _first_start().upload_key)
     finally:
         # An idle connection of this thread would otherwise be found open at the end of the tests.
         client: CronClient = app.extensions["cron_client"]

@@ -2,15 +2,22 @@
 
 from flask import Blueprint
 
-from app.blueprints import auth, config, dashboard, health, ingest, jobs, proxy, quarantine
+from app.blueprints.auth import bp as auth_bp
+from app.blueprints.config import bp as config_bp
+from app.blueprints.dashboard import bp as dashboard_bp
+from app.blueprints.health import bp as health_bp
+from app.blueprints.ingest import bp as ingest_bp
+from app.blueprints.jobs import bp as jobs_bp
+from app.blueprints.proxy import bp as proxy_bp
+from app.blueprints.quarantine import bp as quarantine_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
-    auth.bp,
-    config.bp,
-    dashboard.bp,
-    health.bp,
-    ingest.bp,
-    jobs.bp,
-    proxy.bp,
-    quarantine.bp,
+    auth_bp,
+    config_bp,
+    dashboard_bp,
+    health_bp,
+    ingest_bp,
+    jobs_bp,
+    proxy_bp,
+    quarantine_bp,
 )

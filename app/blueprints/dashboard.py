@@ -78,14 +78,14 @@ def _counts(rows: Session) -> dict[str, int]:
     """Jobs by state, the worst first, without counting the good ones row by row."""
     # The condition is spelled out: with a bound value SQLite would not take the partial index.
     not_ok = select(Job.state, func.count()).where(literal_column("state <> 'ok'")).group_by(Job.state)
-    others = {state: number for state, number in rows.execute(not_ok)}
+    others = dict(rows.execute(not_ok).all())
     total = rows.scalar(select(Total.value).where(Total.name == "jobs")) or 0
     counts = {state: others.get(state, 0) for state in STATE_RANKS}
     counts["ok"] = max(0, total - sum(others.values()))
     return counts
 
 
-def _page(state: str | None, after: str | None) -> Select[tuple[Job]]:
+def _page(state: str | None, after: str | None) -> Select[Job]:
     query = select(Job).options(joinedload(Job.server)).order_by(*_WORST_FIRST).limit(PAGE_SIZE + 1)
     if state is not None:
         query = query.where(Job.state_rank == STATE_RANKS[state])
@@ -110,9 +110,9 @@ def _read_position(text: str) -> tuple[int, str, int]:
 def _headline(counts: dict[str, int]) -> str:
     total = sum(counts.values())
     if not total:
-        return _("No backup has reported yet")
+        return str(_("No backup has reported yet"))
     if counts["ok"] == total:
-        return ngettext("Your backup is good", "All %(num)s backups are good", total)
+        return str(ngettext("Your backup is good", "All %(num)s backups are good", total))
     told = [
         ngettext("%(num)s overdue", "%(num)s overdue", counts["overdue"]) if counts["overdue"] else "",
         ngettext("%(num)s failing", "%(num)s failing", counts["failed"]) if counts["failed"] else "",

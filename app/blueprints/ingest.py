@@ -22,9 +22,7 @@ log = logging.getLogger(__name__)
 def upload() -> ResponseReturnValue:
     sender = _sender()
     if sender is None:
-        return jsonify(
-            error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"
-        ), 401
+        return jsonify(error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"), 401
     if request.content_encoding:
         abort(415, "Send the report without Content-Encoding.")
     body = Body(_read_body(), request.content_type or "")
@@ -43,13 +41,13 @@ def upload() -> ResponseReturnValue:
 
 
 def _sender() -> Sender | None:
-    """Who sends: known by a key, or anybody on an open network; a wrong key is nobody."""
+    """Who sends: known by a key, or else anybody on an open network; None for a stranger."""
     key = _given_key()
     if key:
         with database().reading() as rows:
             found = accounts.find_key(rows, key, accounts.UPLOAD)
             if found:
-                return Sender(found.id, found.label, access.address())
+                return Sender(found.id, found.label, access.address(), found.used_at)
     if access.settings().open_uploads:
         return Sender(None, "open network", access.address())
     return None

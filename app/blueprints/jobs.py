@@ -69,7 +69,7 @@ def _find(rows: Session, job_id: int, *, lock: bool = False) -> Job:
     return job if job is not None else abort(404)
 
 
-def _reports(job_id: int, before: str | None) -> Select[tuple[Report]]:
+def _reports(job_id: int, before: str | None) -> Select[Report]:
     query = select(Report).where(Report.job_id == job_id)
     if before:
         query = query.where(tuple_(Report.ended_at, Report.id) < tuple_(*_read_position(before)))
@@ -91,7 +91,7 @@ def _read_position(text: str) -> tuple[datetime, int]:
     return ended_at, int(number)
 
 
-def _newest_alerts(job_id: int) -> Select[tuple[Alert]]:
+def _newest_alerts(job_id: int) -> Select[Alert]:
     return select(Alert).where(Alert.job_id == job_id).order_by(Alert.id.desc()).limit(ALERTS_SHOWN)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import click
+from babel import Locale, UnknownLocaleError
 from flask.cli import AppGroup
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -27,6 +28,13 @@ def _settings_help() -> str:
     return "\n".join(lines)
 
 
+def _known_language(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    try:
+        return str(Locale.parse(value.replace("-", "_")))
+    except (ValueError, UnknownLocaleError):
+        raise click.BadParameter(f"{value!r} is no language; for example en or fr") from None
+
+
 @channel.command(
     "add",
     help="Add a channel and send a test message to it.\n\nSettings are name=value pairs:\n\n\b\n"
@@ -35,7 +43,9 @@ def _settings_help() -> str:
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.argument("name")
 @click.argument("pairs", nargs=-1, metavar="SETTING=VALUE...")
-@click.option("--language", default="en", show_default=True, help="Language of its messages.")
+@click.option(
+    "--language", default="en", show_default=True, callback=_known_language, help="Language of its messages."
+)
 @click.option("--no-test", is_flag=True, help="Send no test message.")
 def add_channel(kind: str, name: str, pairs: tuple[str, ...], language: str, no_test: bool) -> None:
     config = _checked(kind, pairs)

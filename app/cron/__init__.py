@@ -13,6 +13,7 @@ from types import FrameType
 from flask import Flask
 from waitress.server import create_server  # type: ignore[import-untyped]  # waitress has no types
 
+from app import clock
 from app.cron.control import create_control_app
 from app.cron.service import SETTLE_SECONDS, CronService
 from app.cron.tasks import TASKS, Task
@@ -35,7 +36,7 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
     A process that is stuck ends itself with code 70 instead.
     """
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    courier = Courier(app, app.extensions[EXTENSION], settings)
+    courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow)
     service = CronService(app, settings, tasks, courier)
     try:
         server = create_server(

@@ -1,0 +1,121 @@
+"""What Veilleur says of its own health."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from app import interval
+from app.clock import utcnow
+from app.models import TaskRun
+from tests.web import Site, site
+
+TASK = "overdue-backup-check"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path) as made:
+        yield made
+
+
+def ran(here: Site, ago: timedelta, *, succeeded: bool | None = True, task: str = TASK) -> None:
+    finished_at = utcnow() - ago if succeeded is not None else None
+    with here.database.writing() as rows:
+        rows.add(
+            TaskRun(
+                task=task,
+                cause="schedule",
+                started_at=utcnow() - ago,
+                finished_at=finished_at,
+                succeeded=succeeded,
+            )
+        )
+
+
+def state(here: Site) -> tuple[int, str]:
+    answer = here.stranger().get("/api/health")
+    well = answer.status_code == 200
+    assert answer.json["status"] == ("ok" if well else "error")
+    assert set(answer.json) == {"status", "database", "cron", "lastCheckAt"}
+    return answer.status_code, answer.json["cron"]
+
+
+def test_a_ping_needs_nothing_at_all(here: Site) -> None:
+    answer = here.stranger().get("/api/ping")
+    assert (answer.status_code, answer.json["status"]) == (200, "ok")
+    assert answer.json["at"].endswith("Z")
+
+
+def test_before_the_first_check_nothing_is_well(here: Site) -> None:
+    assert state(here) == (503, "never ran")
+
+
+def test_after_a_check_all_is_well(here: Site) -> None:
+    with time_machine.travel(datetime(2026, 12, 1, 12, tzinfo=UTC), tick=False):
+        ran(here, timedelta(minutes=5))
+        assert here.stranger().get("/api/health").json == {
+            "status": "ok",
+            "database": "ok",
+            "cron": "ok",
+            "lastCheckAt": "2026-12-01T11:55:00Z",
+        }
+
+
+@pytest.mark.parametrize(
+    ("value", "minutes", "expected"),
+    [
+        ("20min", 40, "ok"),
+        ("20min", 42, "stale"),
+        ("1min", 2, "ok"),
+        ("1min", 4, "stale"),
+        ("2hours", 240, "ok"),
+        ("2hours", 242, "stale"),
+    ],
+)
+def test_checks_are_stale_after_two_intervals_and_a_minute(
+    here: Site, value: str, minutes: int, expected: str
+) -> None:
+    interval.save(here.interval_file, value, updated_by="test", now=utcnow())
+    ran(here, timedelta(minutes=minutes))
+    assert state(here) == (200 if expected == "ok" else 503, expected)
+
+
+@pytest.mark.parametrize("succeeded", [False, None])
+def test_a_check_that_failed_or_was_cut_off_does_not_count(here: Site, succeeded: bool | None) -> None:
+    ran(here, timedelta(hours=3))
+    ran(here, timedelta(minutes=1), succeeded=succeeded)
+    assert state(here) == (503, "stale")
+
+
+def test_runs_of_other_tasks_do_not_count(here: Site) -> None:
+    ran(here, timedelta(minutes=1), task="audit-log-cleanup")
+    assert state(here) == (503, "never ran")
+
+
+def test_monitoring_that_was_disabled_on_purpose_is_well(here: Site) -> None:
+    interval.save(here.interval_file, "disabled", updated_by="test", now=utcnow())
+    assert state(here) == (200, "disabled")
+
+
+def test_a_damaged_interval_file_is_told(here: Site) -> None:
+    ran(here, timedelta(minutes=1))
+    here.interval_file.write_bytes(b"{")
+    assert state(here) == (503, "configuration damaged")
+
+
+def test_without_its_database_it_says_so_and_still_answers_a_ping(here: Site) -> None:
+    here.database.dispose()
+    for each in here.settings.instance_path.glob("veilleur.db*"):
+        each.unlink()
+    (here.settings.instance_path / "veilleur.db").mkdir()
+    answer = here.stranger().get("/api/health")
+    assert answer.status_code == 503
+    assert answer.json == {"status": "error", "database": "error", "cron": "unknown", "lastCheckAt": None}
+    assert here.stranger().get("/api/ping").status_code == 200
+    shutil.rmtree(here.settings.instance_path)

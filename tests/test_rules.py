@@ -1,0 +1,394 @@
+"""The rules of the house, kept by machine: floors, sizes, guards, and nothing undocumented."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import access
+from app.access import Rule
+from app.cron import control
+from app.settings import SETTINGS
+from tests.conftest import CHECKOUT
+from tests.web import Site, site
+
+APP = CHECKOUT / "app"
+FILES = sorted(each for each in APP.rglob("*.py") if "migrations" not in each.parts)
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 50
+
+# The rooms of each floor. A room is a module of app/, or a folder with everything in it.
+ROOMS: dict[str, set[str]] = {
+    "pure": {"clock", "recurrence", "repeat", "expectation", "overdue", "reports"},
+    "world": {"settings", "setting_checks", "interval", "notify", "cron_client"},
+    "storage": {"extensions", "db", "models", "schema"},
+    "work": {
+        "record",
+        "checks",
+        "delivery",
+        "audit",
+        "alerts",
+        "jobs",
+        "retention",
+        "accounts",
+        "installation",
+    },
+    # What the doors share: whoever enters, what they are told, and how it looks.
+    "hall": {"access", "failures", "presentation", "sentences", "welcome", "job_forms", "json_body"},
+    "doors": {"blueprints", "cron", "commands"},
+    "assembly": {"app"},
+}
+MAY_IMPORT: dict[str, set[str]] = {
+    "pure": {"pure"},
+    "world": {"pure", "world"},
+    "storage": {"pure", "storage"},
+    "work": {"pure", "world", "storage", "work"},
+    "hall": {"pure", "world", "storage", "work", "hall"},
+    "doors": {"pure", "world", "storage", "work", "hall"},
+    "assembly": set(ROOMS) - {"assembly"},
+}
+NEVER: dict[str, set[str]] = {
+    "pure": {"flask", "flask_babel", "sqlalchemy", "requests", "urllib3", "pathlib", "os", "io", "tempfile"},
+    "world": {"flask", "flask_wtf", "sqlalchemy"},
+    "storage": {"requests", "urllib3"},
+    "work": {"flask_wtf", "requests", "urllib3", "app.clock"},
+    "hall": {"requests", "urllib3"},
+    "doors": {"urllib3"},
+    "assembly": set(),
+}
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(CHECKOUT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def floor_of(module: str) -> str:
+    found = [floor for floor, rooms in ROOMS.items() if room_of(module) in rooms]
+    assert len(found) == 1, f"{module} belongs to no floor: put its room into ROOMS"
+    return found[0]
+
+
+def imports_of(file: Path) -> set[str]:
+    """Every module a file imports, wherever in the file: app's own by their full name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports hide where a name comes from"
+            for each in node.names:
+                inner = f"{node.module}.{each.name}"
+                found.add(inner if inner in MODULES else str(node.module))
+    return found
+
+
+GRAPH = {module: imports_of(file) for module, file in MODULES.items()}
+
+
+def own(module: str) -> set[str]:
+    return {each for each in GRAPH[module] if each in MODULES}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_from_the_floors_below_only(module: str) -> None:
+    floor = floor_of(module)
+    for each in own(module):
+        same_room = room_of(each) == room_of(module)
+        assert same_room or floor_of(each) in MAY_IMPORT[floor], f"{module} ({floor}) imports {each}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_keeps_away_from_what_its_floor_never_touches(module: str) -> None:
+    for never in NEVER[floor_of(module)]:
+        for each in GRAPH[module]:
+            assert each != never and not each.startswith(f"{never}."), f"{module} imports {each}"
+
+
+def test_the_work_knows_of_no_request() -> None:
+    """Of Flask it may name the application, to hand a context to its own threads; nothing else."""
+    for module, file in MODULES.items():
+        if floor_of(module) == "work":
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.module == "flask":
+                    assert [each.name for each in node.names] == ["Flask"], module
+                assert not (isinstance(node, ast.Import) and node.names[0].name == "flask"), module
+
+
+def test_no_room_is_named_that_is_not_there() -> None:
+    assert set().union(*ROOMS.values()) == {room_of(each) for each in MODULES}
+
+
+def test_one_blueprint_knows_nothing_of_another() -> None:
+    for module in MODULES:
+        if module.startswith("app.blueprints."):
+            assert not {each for each in own(module) if each.startswith("app.blueprints")}, module
+
+
+def test_imports_never_go_in_a_circle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join([*path, module])
+        if module not in done:
+            for each in own(module):
+                visit(each, (*path, module))
+            done.add(module)
+
+    for each in MODULES:
+        visit(each, ())
+
+
+def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_stay_small(module: str) -> None:
+    file = MODULES[module]
+    assert len(file.read_text().splitlines()) <= LONGEST_FILE
+    for each in functions(file):
+        lines = (each.end_lineno or each.lineno) - each.lineno + 1
+        assert lines <= LONGEST_FUNCTION, f"{module}.{each.name}: {lines} lines"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_says_in_one_line_what_it_is(module: str) -> None:
+    told = ast.get_docstring(ast.parse(MODULES[module].read_text()))
+    assert told, module
+    assert "\n" not in told, module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_stand_at_the_top(module: str) -> None:
+    """But for Apprise, which costs a second and is loaded when it is needed."""
+    for function in functions(MODULES[module]):
+        inner = {type(node) for node in ast.walk(function)} & {ast.Import, ast.ImportFrom}
+        assert not inner or module == "app.notify.apprise", f"{module}.{function.name}"
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    names = [node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)] if handler.type else []
+    return handler.type is None or "Exception" in names or "BaseException" in names
+
+
+def test_only_the_two_guards_catch_every_exception() -> None:
+    guards = []
+    for module, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ExceptHandler) and catches_everything(node):
+                again = any(isinstance(each, ast.Raise) and each.exc is None for each in ast.walk(node))
+                if not again:
+                    guards.append(module)
+    assert len(guards) == len(set(guards)) == 2, guards
+    assert "app.delivery" in guards
+    assert all(each == "app.delivery" or each.startswith("app.cron.") for each in guards)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_printed_and_nothing_is_global(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        assert not isinstance(node, ast.Global), module
+        assert not (isinstance(node, ast.Name) and node.id == "print"), module
+
+
+def test_only_the_clock_asks_what_time_it_is() -> None:
+    asking = re.compile(r"datetime\.(utc)?now\(|date\.today\(")
+    # The courier works on threads of its own, to which nobody could hand the time.
+    allowed = {"app.clock", "app.delivery"}
+    assert {module for module, file in MODULES.items() if asking.search(file.read_text())} <= allowed
+
+
+# Documents
+
+
+def test_every_setting_is_in_the_table_with_its_default_and_unit() -> None:
+    rows = [line for line in (CHECKOUT / "docs" / "settings.md").read_text().splitlines() if line[:1] == "|"]
+    for each in SETTINGS:
+        found = [row for row in rows if f"`{each.variable}`" in row.split("|")[1]]
+        assert len(found) == 1, f"{each.variable}: {len(found)} rows in docs/settings.md"
+        assert each.default in found[0], f"{each.variable}: its default {each.default} is not in its row"
+        assert each.unit in found[0], f"{each.variable}: its unit {each.unit} is not in its row"
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(tmp_path_factory.mktemp("rules")) as made:
+        yield made
+
+
+def routes(app: Flask) -> set[tuple[str, str]]:
+    """Method and path as OpenAPI writes it, for all but static files."""
+    return {
+        (method, re.sub(r"<(?:[^:<>]*:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint != "static"
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def cron_routes() -> set[tuple[str, str]]:
+    app = Flask("cron", static_folder=None)
+    app.register_blueprint(control.bp)
+    return routes(app)
+
+
+METHODS = {"get", "post", "put", "delete", "patch"}
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[tuple[str, str], dict[str, object]]:
+    document = yaml.safe_load((CHECKOUT / "docs" / "openapi.yaml").read_text())
+    assert document["openapi"].startswith("3.1")
+    return {
+        (method.upper(), path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+
+
+def test_every_route_is_described_and_nothing_else(
+    here: Site, described: dict[tuple[str, str], dict[str, object]]
+) -> None:
+    assert set(described) == routes(here.app) | cron_routes()
+
+
+def test_every_described_call_says_what_it_does_and_answers(
+    described: dict[tuple[str, str], dict[str, object]],
+) -> None:
+    names = [str(operation["operationId"]) for operation in described.values()]
+    assert len(names) == len(set(names))
+    for call, operation in described.items():
+        assert operation["summary"], call
+        assert operation["responses"], call
+        assert operation["tags"], call
+
+
+def test_every_reference_of_the_description_leads_somewhere() -> None:
+    text = (CHECKOUT / "docs" / "openapi.yaml").read_text()
+    document = yaml.safe_load(text)
+    for target in re.findall(r"\$ref: ['\"]#/(\S+?)['\"]", text):
+        found = document
+        for part in target.split("/"):
+            found = found[part]
+
+
+# Access
+
+TO_LOGIN = 302  # a page sends a stranger to the login page
+UNAUTHORIZED = 401
+
+# What each route answers to somebody without session, key and token.
+STRANGERS: dict[tuple[str, str], int] = {
+    ("GET", "/"): TO_LOGIN,
+    ("GET", "/api/auth/me"): UNAUTHORIZED,
+    ("POST", "/api/auth/login"): 415,
+    ("POST", "/api/auth/logout"): UNAUTHORIZED,
+    ("GET", "/api/cron-config"): 200,
+    ("POST", "/api/cron-config"): UNAUTHORIZED,
+    ("GET", "/api/cron/{path}"): 503,
+    ("POST", "/api/cron/{path}"): UNAUTHORIZED,
+    ("GET", "/api/csrf"): 200,
+    ("GET", "/api/health"): 503,
+    ("GET", "/api/ping"): 200,
+    ("POST", "/api/upload"): UNAUTHORIZED,
+    ("PUT", "/api/upload"): UNAUTHORIZED,
+    ("GET", "/jobs/{job_id}"): TO_LOGIN,
+    ("GET", "/jobs/{job_id}/delete"): TO_LOGIN,
+    ("POST", "/jobs/{job_id}/delete"): TO_LOGIN,
+    ("POST", "/jobs/{job_id}/pause"): TO_LOGIN,
+    ("POST", "/jobs/{job_id}/reminder"): TO_LOGIN,
+    ("GET", "/jobs/{job_id}/reports/{report_id}"): TO_LOGIN,
+    ("GET", "/jobs/{job_id}/reports/{report_id}/raw"): TO_LOGIN,
+    ("POST", "/jobs/{job_id}/resume"): TO_LOGIN,
+    ("POST", "/jobs/{job_id}/schedule"): TO_LOGIN,
+    ("POST", "/jobs/{job_id}/schedule/remove"): TO_LOGIN,
+    ("POST", "/jobs/{job_id}/tolerance"): TO_LOGIN,
+    ("GET", "/login"): 200,
+    ("POST", "/login"): 400,
+    ("GET", "/logout"): TO_LOGIN,
+    ("POST", "/logout"): TO_LOGIN,
+    ("GET", "/quarantine"): TO_LOGIN,
+    ("POST", "/quarantine/{body_id}/delete"): TO_LOGIN,
+    ("GET", "/quarantine/{body_id}/raw"): TO_LOGIN,
+    ("GET", "/settings/monitoring"): TO_LOGIN,
+    ("POST", "/settings/monitoring"): TO_LOGIN,
+    ("POST", "/settings/monitoring/check"): TO_LOGIN,
+}
+# Whoever adds to these opens a door to everybody.
+PUBLIC = {"auth.csrf_token", "auth.login_page", "health.health", "health.ping", "static"}
+OWN_CHECK = {"auth.login", "auth.login_form", "ingest.upload"}
+PUBLIC_READ = {"config.cron_config", "proxy.read"}
+
+
+def call(client: FlaskClient, method: str, path: str) -> tuple[int, str | None]:
+    answer = client.open(re.sub(r"\{\w+\}", "1", path), method=method)
+    return answer.status_code, answer.location
+
+
+def test_every_route_is_tried_as_a_stranger(here: Site) -> None:
+    assert set(STRANGERS) == routes(here.app), "a new route needs a line in STRANGERS"
+
+
+@pytest.mark.parametrize(("method", "path"), STRANGERS)
+def test_a_stranger_gets_the_answer_that_is_meant(here: Site, method: str, path: str) -> None:
+    status, location = call(here.stranger(), method, path)
+    assert status == STRANGERS[method, path]
+    if status == TO_LOGIN:
+        assert location is not None
+        assert location.startswith("/login")
+
+
+def test_every_route_has_an_access_rule(here: Site) -> None:
+    rules = {each.endpoint: access.rule_of(here.app, each.endpoint) for each in here.app.url_map.iter_rules()}
+    assert None not in rules.values(), rules
+    for rule, expected in (
+        (Rule.PUBLIC, PUBLIC),
+        (Rule.OWN_CHECK, OWN_CHECK),
+        (Rule.PUBLIC_READ, PUBLIC_READ),
+    ):
+        assert {endpoint for endpoint, found in rules.items() if found is rule} == expected
+
+
+def test_whatever_changes_something_is_for_administrators(here: Site) -> None:
+    """But for sessions, which everybody opens and ends for themselves."""
+    own_session = {"auth.logout", "auth.logout_form"} | OWN_CHECK
+    for each in here.app.url_map.iter_rules():
+        if (each.methods or set()) - {"GET", "HEAD", "OPTIONS"} and each.endpoint not in own_session:
+            assert access.rule_of(here.app, each.endpoint) is Rule.ADMINISTRATOR, each.endpoint
+
+
+def test_a_viewer_is_kept_from_everything_an_administrator_does(here: Site) -> None:
+    viewer = here.viewer()
+    adapter = here.app.url_map.bind("localhost")
+    for method, path in routes(here.app):
+        filled = re.sub(r"\{\w+\}", "1", path)
+        endpoint, _values = adapter.match(filled, method=method)
+        if access.rule_of(here.app, endpoint) is Rule.ADMINISTRATOR:
+            answer = viewer.get(filled) if method == "GET" else viewer.post(filled)
+            assert answer.status_code == 403, (method, path)
+
+
+def test_no_form_works_without_its_token(here: Site) -> None:
+    client = here.administrator().client
+    for method, path in routes(here.app):
+        if method == "POST" and path not in ("/api/upload", "/api/auth/login"):
+            status, _location = call(client, method, path)
+            assert status == (UNAUTHORIZED if path.startswith("/api/") else 400), path
