@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests import receivers
-from tests.nginx import running as nginx_running
+from tests import nginx, receivers
 from tests.processes import PASSWORD, Process, Veilleur, until
 from tests.stage import backup_body
 
@@ -25,8 +24,8 @@ def veilleur(tmp_path: Path) -> Veilleur:
 
 @contextlib.contextmanager
 def _all_running(veilleur: Veilleur) -> Iterator[tuple[str, Process]]:
-    with veilleur.web(), veilleur.cron() as cron, nginx_running(veilleur) as address:
-        yield address, cron
+    with veilleur.web(), veilleur.cron() as cron, nginx.running(veilleur) as front:
+        yield front.addresses["http"].rstrip("/"), cron
 
 
 def _administrator(address: str) -> requests.Session:
