@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import clock, create_app, installation, welcome
 from app.accounts import AccountError
+from app.schema import SchemaTooNew
 from app.settings import SettingError, load
 
 
@@ -21,6 +22,8 @@ def _assemble() -> Flask:
         sys.exit(f"veilleur: {problem}")
     except AccountError as problem:
         sys.exit(f"veilleur: VEILLEUR_ADMIN_PASSWORD: can't be used; expected {problem}")
+    except SchemaTooNew as problem:
+        sys.exit(f"veilleur: {problem}")
     except ModuleNotFoundError as problem:
         sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: its driver is not installed ({problem.name})")
     except DBAPIError as problem:

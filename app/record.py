@@ -221,6 +221,8 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     if decided.state is State.OVERDUE:
         still_told = before == State.OVERDUE and report.good
         decided = decided if still_told else _apart_from_silence(job, policy)
+    if decided.state is State.FAILED:
+        decided.why["error"] = report.error
     _put(job, decided, now)
     kind = _news_kind(before, decided, report)
     if kind:

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,6 @@ TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
 SAMPLES = TESTS / "samples"
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
-
-# Helper modules beside the tests are imported by their plain names as well.
-if str(TESTS) not in sys.path:
-    sys.path.append(str(TESTS))
 
 
 def require_tool(name: str) -> str:

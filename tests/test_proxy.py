@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-import fake_cron
 import pytest
-from fake_cron import BROKEN, ENDLESS, FakeCron
 from werkzeug.serving import make_server
 
 import app as product
@@ -26,6 +24,8 @@ from app import create_app, installation
 from app.clock import utcnow
 from app.cron_client import CronClient, CronServiceUnavailable, safe_path
 from app.settings import load
+from tests import fake_cron
+from tests.fake_cron import BROKEN, ENDLESS, FakeCron
 
 TOKEN = "shared-token"
 PASSWORD = "correct horse battery"

@@ -17,7 +17,7 @@ from app.db import Database
 from app.models import Job, JobSchedule, QuarantinedBody, Report, ReportBody, Server, Total
 from app.record import Body, Sender
 from app.reports import UnusableReport
-from tests.stage import NOON, POLICY, SENDER, alert_kinds, backup_body, new_database, only_job, send
+from tests.stage import NOON, POLICY, SAMPLES, SENDER, alert_kinds, backup_body, new_database, only_job, send
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -112,6 +112,14 @@ def test_partial_and_interrupted_runs_are_told_as_such(
     job = only_job(database)
     assert (job.state, job.last_outcome, job.last_good_at) == ("failed", outcome, None)
     assert alert_kinds(database) == ["failed"]
+
+
+def test_why_a_run_failed_is_shown_with_the_job(database: Database) -> None:
+    body = (SAMPLES / "065-live-2.0.7.1-backup-missing-source-fatal.json").read_bytes()
+    send(database, body, NOON)
+    why = only_job(database).why
+    assert why["outcome"] == "Fatal"
+    assert "source path /srv/nas/nosuch does not exist" in str(why["error"])
 
 
 def test_a_good_run_after_a_failed_one_is_one_recovery(database: Database) -> None:

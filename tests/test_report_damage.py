@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_makers import DATA, ENDED, EXTRA, TEXT, missing_in, sent, text
 
 from app.reports import UnusableReport, parse, salvage
+from tests.report_makers import DATA, ENDED, EXTRA, TEXT, missing_in, sent, text
 
 
 def damaged(extra: str = '"backup-name":"Docs"', nested: str = "") -> bytes:

@@ -1,7 +1,8 @@
 """The fingerprint: the same for one run in every form, another for every other run."""
 
 import pytest
-from report_makers import TEXT, sent, text
+
+from tests.report_makers import TEXT, sent, text
 
 
 def test_the_json_and_the_text_of_one_run_have_the_same_fingerprint() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from conftest import SHARED_DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.reports import Report, UnusableReport, parse
+from tests.conftest import SHARED_DATA
 
 SAMPLES = Path(__file__).parent / "samples"
 EXPECTED = json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8"))

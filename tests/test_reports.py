@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
 import pytest
-from report_makers import DATA, ENDED, EXTRA, TEXT, form, missing_in, sent, text
 
 from app.reports import UnusableReport, parse
+from tests.report_makers import DATA, ENDED, EXTRA, TEXT, form, missing_in, sent, text
 
 # What counts as a good backup
 

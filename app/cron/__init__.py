@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import signal
 import sys
 import threading
@@ -35,7 +34,6 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
 
     A process that is stuck ends itself with code 70 instead.
     """
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow)
     service = CronService(app, settings, tasks, courier)
     try:
