@@ -84,6 +84,7 @@ def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
         Job.until_at,
         Job.expected_source,
         Job.reminder_at,
+        Job.told,
         Job.last_good_at,
         Job.last_ended_at,
         Job.last_outcome,
@@ -153,13 +154,18 @@ def _change(row: Row[*tuple[Any, ...]], policy: Policy, now: datetime) -> Change
             row.reminder_at if kind is None else overdue.next_reminder(row.reminder or policy.reminder, now)
         )
         values |= {"reminder_at": reminder_at, "attention_at": reminder_at}
+        values["told"] = kind or row.told
+    else:
+        values["told"] = row.told
     news = News(row.id, kind, facts_to_tell(row.server_name, row.name, row.state, decided)) if kind else None
     return Change(values, news)
 
 
 def _overdue_news(row: Row[*tuple[Any, ...]], now: datetime) -> str | None:
     if row.state != State.OVERDUE:
-        return alerts.OVERDUE
+        # After a pause people know already, unless something else was told since.
+        known = row.told in (alerts.OVERDUE, alerts.REMINDER)
+        return alerts.REMINDER if known else alerts.OVERDUE
     return alerts.REMINDER if row.reminder_at and row.reminder_at < now else None
 
 

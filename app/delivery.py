@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Select, exists, select, update
+from sqlalchemy import Exists, Select, exists, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
@@ -73,14 +73,18 @@ def claim(
     return claims
 
 
-def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]:
+def _waits_for_earlier() -> Exists:
+    """Messages of one job stay in order on a channel: one still to be delivered holds back the next."""
     earlier = aliased(Delivery)
-    waits_for_earlier = exists().where(
+    return exists().where(
         earlier.job_id == Delivery.job_id,
         earlier.channel_id == Delivery.channel_id,
         earlier.id < Delivery.id,
         earlier.next_attempt_at.is_not(None),
     )
+
+
+def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]:
     return (
         select(
             Delivery.id,
@@ -97,7 +101,7 @@ def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]
         )
         .join(Alert, Alert.id == Delivery.alert_id)
         .join(Channel, Channel.id == Delivery.channel_id)
-        .where(Delivery.channel_id == channel_id, Delivery.next_attempt_at <= now, ~waits_for_earlier)
+        .where(Delivery.channel_id == channel_id, Delivery.next_attempt_at <= now, ~_waits_for_earlier())
         .order_by(Delivery.next_attempt_at, Delivery.id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=Delivery)
@@ -116,11 +120,14 @@ def _extend(session: Session, claims: list[Claim], until_at: datetime) -> None:
 
 
 def due_channels(database: Database, now: datetime) -> list[int]:
-    """Enabled channels, when anything at all is due; cheap when nothing is."""
+    """Enabled channels with something that can go now; cheap when nothing is due."""
     with database.reading() as session:
         if session.scalar(select(Delivery.id).where(Delivery.next_attempt_at <= now).limit(1)) is None:
             return []
-        return list(session.scalars(select(Channel.id).where(Channel.enabled).order_by(Channel.id)))
+        can_go = exists().where(
+            Delivery.channel_id == Channel.id, Delivery.next_attempt_at <= now, ~_waits_for_earlier()
+        )
+        return list(session.scalars(select(Channel.id).where(Channel.enabled, can_go).order_by(Channel.id)))
 
 
 def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datetime, seconds: float) -> None:
@@ -135,7 +142,11 @@ def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datet
         pause_seconds = max(PAUSES_SECONDS[taken.attempt - 1], outcome.retry_after_seconds or 0)
         values["next_attempt_at"] = finished_at + timedelta(seconds=min(pause_seconds, PAUSES_SECONDS[-1]))
     with database.writing() as session:
-        session.execute(update(Delivery).where(Delivery.id == taken.delivery_id).values(**values))
+        mine = update(Delivery).where(Delivery.id == taken.delivery_id)
+        if not outcome.delivered:
+            # An attempt that outlived its claim must not reopen what a later one has delivered.
+            mine = mine.where(Delivery.attempts == taken.attempt, Delivery.status == PENDING)
+        session.execute(mine.values(**values))
         session.add(
             DeliveryAttempt(
                 delivery_id=taken.delivery_id,
@@ -174,6 +185,10 @@ class Courier:
 
     def start(self) -> None:
         self._dispatcher.start()
+
+    def is_alive(self) -> bool:
+        """Whether messages are being taken on; once begun, anything else is a fault."""
+        return self._dispatcher.is_alive()
 
     def wake(self) -> None:
         """Look now: something has just been recorded."""

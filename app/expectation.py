@@ -29,6 +29,7 @@ class Beliefs:
     collected: Schedule | None
     typed: Schedule | None
     tolerance_seconds: int
+    declared_gap_seconds: int | None = None  # between the client's runs, as its declared times have shown
 
     @property
     def schedules(self) -> tuple[tuple[Schedule, Source], ...]:
@@ -115,12 +116,14 @@ def _after_run_by(schedule: Schedule, source: Source, run: Run, tolerance_second
 
 
 def _by_default(run: Run, beliefs: Beliefs) -> Expectation:
-    """Once a day: from the last time the client declared, which it has passed, else from the run itself."""
+    """As far apart as the client's declared times were, else once a day: from the last declared time, which
+    has passed, else from the run itself."""
+    gap = timedelta(seconds=beliefs.declared_gap_seconds) if beliefs.declared_gap_seconds else _DAY
     declared = (run.declared_next_at, beliefs.declared_next_at)
     passed = [at for at in declared if at and at <= _reached(run, beliefs)]
     base_at = max(passed, default=run.began_at)
-    days = (_reached(run, beliefs) - base_at) // _DAY + 1
-    return _exactly(base_at + days * _DAY, Source.DEFAULT, base_at + (days - 1) * _DAY)
+    times = (_reached(run, beliefs) - base_at) // gap + 1
+    return _exactly(base_at + times * gap, Source.DEFAULT, base_at + (times - 1) * gap)
 
 
 def _expect(

@@ -7,7 +7,7 @@ import logging
 from flask import Flask, Response, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, ServiceUnavailable
 
 from app import access
@@ -32,7 +32,7 @@ _API_NAMES = {
 def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(CSRFError, _csrf)
-    app.register_error_handler(DBAPIError, _database)
+    app.register_error_handler(SQLAlchemyError, _database)
 
 
 def _http(problem: HTTPException) -> ResponseReturnValue:
@@ -69,6 +69,8 @@ def _csrf(problem: CSRFError) -> ResponseReturnValue:
     return _http(problem)
 
 
-def _database(problem: DBAPIError) -> ResponseReturnValue:
-    log.error("database failed in %s %s: %s", request.method, request.path, problem.orig)
+def _database(problem: SQLAlchemyError) -> ResponseReturnValue:
+    # Only the driver's words: the statement's values may hold what nobody should read in a log.
+    reason = getattr(problem, "orig", None) or type(problem).__name__
+    log.error("database failed in %s %s: %s", request.method, request.path, reason)
     return _http(ServiceUnavailable("The database can't be used right now; the log says why."))

@@ -42,6 +42,8 @@ def prepare(settings: Settings, now: datetime) -> tuple[Settings, FirstStart | N
     folder = settings.instance_path
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o700)  # a checkout brings it along, open to all
         with _one_at_a_time(folder):
             complete = _with_secrets(settings)
             schema.upgrade(complete.database_url)

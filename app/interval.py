@@ -66,6 +66,14 @@ class CronConfig:
         return self.interval != DISABLED
 
     @property
+    def in_force_at(self) -> datetime | None:
+        """Since when, if the file tells: until two intervals later no check can have been missed."""
+        try:
+            return clock.from_iso(self.updated_at) if self.updated_at else None
+        except ValueError:
+            return None
+
+    @property
     def cron_expression(self) -> str:
         return CRON_EXPRESSIONS[self.interval]
 
@@ -134,6 +142,10 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            if os.geteuid() == 0:
+                # Typed by root, the file still belongs to whoever runs the service.
+                owner = path.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
@@ -170,8 +182,9 @@ class Reader:
 
     def stamp(self) -> tuple[int, int, int] | None:
         """What tells one version of the file from the next; None when there is no file."""
+        # The time of the last change of any kind: mended permissions count as a new version.
         try:
             status = self._path.stat()
         except FileNotFoundError:
             return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return status.st_ino, status.st_ctime_ns, status.st_size

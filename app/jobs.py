@@ -76,6 +76,8 @@ def _count_job(session: Session, difference: int) -> None:
 def forget(session: Session, job: Job) -> None:
     """Delete a job with its reports, alerts and schedules; and its server, if that was its last job."""
     server_id = job.server_id
+    # Locked first, so that no report makes a job of this server that would be deleted along with it.
+    session.execute(select(Server.id).where(Server.id == server_id).with_for_update())
     session.execute(delete(Job).where(Job.id == job.id))
     _count_job(session, -1)
     if session.scalar(select(Job.id).where(Job.server_id == server_id).limit(1)) is None:

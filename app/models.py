@@ -70,6 +70,7 @@ class Job(Base):
     until_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     expected_source: Mapped[str | None] = mapped_column(String(10))
     declared_next_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    declared_gap_seconds: Mapped[int | None]
     attention_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     reminder_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -78,6 +79,7 @@ class Job(Base):
     last_ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_outcome: Mapped[str | None] = mapped_column(String(12))
     last_run_good: Mapped[bool | None]
+    told: Mapped[str | None] = mapped_column(String(12))  # kind of the last alert
 
     tolerance_seconds: Mapped[int | None]
     reminder: Mapped[str | None] = mapped_column(String(12))
@@ -93,7 +95,6 @@ class JobSchedule(Base):
 
     __tablename__ = "job_schedule"
     __table_args__ = (UniqueConstraint("job_id", "source"),)
-
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
     source: Mapped[str] = mapped_column(String(10))
@@ -218,7 +219,7 @@ class Channel(Base):
 
 
 class Delivery(Base):
-    """One alert for one channel. `next_attempt_at` is set while it is still to be delivered."""
+    """One alert for one channel; `next_attempt_at` is set while it is still to be delivered."""
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -247,7 +248,6 @@ class DeliveryAttempt(Base):
 
     __tablename__ = "delivery_attempt"
     __table_args__ = (Index("ix_delivery_attempt_delivery", "delivery_id"),)
-
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id", ondelete="CASCADE"))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -289,7 +289,6 @@ class UserSession(Base):
 
     __tablename__ = "user_session"
     __table_args__ = (Index("ix_user_session_user", "user_id"),)
-
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

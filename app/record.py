@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import alerts, checks, expectation, jobs, overdue
@@ -75,6 +76,22 @@ def take(
 ) -> bool:
     """Store a backup's report; False when the same one is stored already."""
     compressed = body.compressed()  # outside the transaction: other writers need not wait for it
+    try:
+        return _take(database, report, body, compressed, sender, policy, now)
+    except IntegrityError:
+        # Somebody deleted the job or its server between two statements: it begins anew.
+        return _take(database, report, body, compressed, sender, policy, now)
+
+
+def _take(
+    database: Database,
+    report: Report,
+    body: Body,
+    compressed: bytes,
+    sender: Sender,
+    policy: Policy,
+    now: datetime,
+) -> bool:
     with database.writing() as session:
         job = jobs.find(session, report, key_id=sender.key_id, key_label=sender.key_label, now=now)
         times = _times(report, now)
@@ -89,11 +106,19 @@ def take(
         }
         session.execute(_INSERT_BODY, {"report_id": report_id, **kept})
         _note_key_use(session, sender, now)
-        is_newest = job.last_ended_at is None or times.ended_at >= job.last_ended_at
-        if is_newest and not report.dry_run:
-            _move_clocks(job, report, times, policy)
-            _change_state(session, job, report, policy, now)
+        if not report.dry_run:
+            _follow(session, job, report, times, policy, now)
     return True
+
+
+def _follow(session: Session, job: Job, report: Report, times: Times, policy: Policy, now: datetime) -> None:
+    """What a run changes. One that ended before the newest known is history; a failure is told all the same,
+    because a client whose clock was set back also looks like that."""
+    if job.last_ended_at is None or times.ended_at >= job.last_ended_at:
+        _move_clocks(job, report, times, policy)
+        _change_state(session, job, report, policy, now)
+    elif not report.good and job.state != State.PAUSED:
+        _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, now)
 
 
 def quarantine(
@@ -122,8 +147,9 @@ def _times(report: Report, now: datetime) -> Times:
     if ended_at is None or ended_at > now + _CLOCK_AHEAD:
         began_at = report.began_at if report.began_at and report.began_at <= now else now
         return Times(began_at, now, "arrival")
-    began_at = report.began_at or ended_at
-    return Times(min(began_at, now + _CLOCK_AHEAD), ended_at, "report")
+    # A clock that is a little ahead must not make the next run look older than this one.
+    ended_at = min(ended_at, now)
+    return Times(min(report.began_at or ended_at, now), ended_at, "report")
 
 
 def _unseen_fingerprint(session: Session, job: Job, report: Report, now: datetime) -> str | None:
@@ -172,12 +198,24 @@ def _move_clocks(job: Job, report: Report, times: Times, policy: Policy) -> None
     run = Run(began_at=times.began_at, ended_at=times.ended_at, declared_next_at=report.next_scheduled_at)
     _expect(job, expectation.after_run(run, _beliefs(job, policy)))
     if job.expected_source == Source.DECLARED and report.next_scheduled_at == job.expected_at:
+        gap_seconds = _declared_gap_seconds(job.declared_next_at, report.next_scheduled_at, times.began_at)
+        job.declared_gap_seconds = gap_seconds or job.declared_gap_seconds
         job.declared_next_at = report.next_scheduled_at
     job.last_began_at, job.last_ended_at = times.began_at, times.ended_at
     job.last_outcome = _outcome(report)
     job.last_run_good = report.good
     if report.good:
         job.last_good_at = times.ended_at
+
+
+def _declared_gap_seconds(
+    before_at: datetime | None, next_at: datetime | None, began_at: datetime
+) -> int | None:
+    """How far apart the client's runs are, shown by two declared times of which none was missed between."""
+    if before_at is None or next_at is None or next_at <= before_at:
+        return None
+    gap = next_at - before_at
+    return int(gap.total_seconds()) if abs(began_at - before_at) < gap / 2 else None
 
 
 def _outcome(report: Report) -> str:
@@ -197,6 +235,7 @@ def _beliefs(job: Job, policy: Policy) -> Beliefs:
     known = {each.source: _schedule(each) for each in job.schedules}
     return Beliefs(
         declared_next_at=job.declared_next_at,
+        declared_gap_seconds=job.declared_gap_seconds,
         collected=known.get(Source.COLLECTED),
         typed=known.get(Source.TYPED),
         tolerance_seconds=tolerance,
@@ -224,18 +263,25 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     if decided.state is State.FAILED:
         decided.why["error"] = report.error
     _put(job, decided, now)
-    kind = _news_kind(before, decided, report)
+    kind = _news_kind(job, decided, report)
     if kind:
-        facts = checks.facts_to_tell(job.server.name, job.name, before, decided)
-        facts |= {
-            "outcome": job.last_outcome,
-            "error": report.error,
-            "warningsCount": report.warnings_count,
-            "errorsCount": report.errors_count,
-            "partial": report.partial,
-            "interrupted": report.interrupted,
-        }
-        alerts.record(session, [News(job.id, kind, facts)], now)
+        _tell(session, job, kind, before, decided, report, now)
+
+
+def _tell(
+    session: Session, job: Job, kind: str, before: str, decided: Verdict, report: Report, now: datetime
+) -> None:
+    facts = checks.facts_to_tell(job.server.name, job.name, before, decided)
+    facts |= {
+        "outcome": _outcome(report),
+        "error": report.error,
+        "warningsCount": report.warnings_count,
+        "errorsCount": report.errors_count,
+        "partial": report.partial,
+        "interrupted": report.interrupted,
+    }
+    alerts.record(session, [News(job.id, kind, facts)], now)
+    job.told = kind
 
 
 def _apart_from_silence(job: Job, policy: Policy) -> Verdict:
@@ -257,11 +303,12 @@ def _put(job: Job, decided: Verdict, now: datetime) -> None:
         job.attention_at = decided.attention_at
 
 
-def _news_kind(before: str, decided: Verdict, report: Report) -> str | None:
+def _news_kind(job: Job, decided: Verdict, report: Report) -> str | None:
+    """What people last heard decides whether there is a recovery to tell, whatever was set meanwhile."""
     if decided.state is State.FAILED and not report.good:
         return alerts.FAILED
-    recovered = report.good and before in (State.OVERDUE, State.FAILED) and decided.state is not State.OVERDUE
-    return alerts.RECOVERED if recovered else None
+    has_bad_news = job.told in (alerts.OVERDUE, alerts.REMINDER, alerts.FAILED)
+    return alerts.RECOVERED if report.good and has_bad_news and decided.state is not State.OVERDUE else None
 
 
 def settings_changed(session: Session, job: Job, policy: Policy, now: datetime) -> None:

@@ -648,3 +648,15 @@ def test_a_loop_that_dies_takes_the_process_with_it(tmp_path: Path) -> None:
         _output, told = child.communicate(timeout=60)
         assert child.returncode == 71
         assert "the loop of the cron service died" in told
+
+
+def test_a_loop_whose_deliveries_have_stopped_ends_rather_than_look_well(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    schema.upgrade(settings.database_url)
+    app = application(settings)
+    courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow)
+    courier.start()
+    courier.stop()
+    with pytest.raises(RuntimeError, match="deliveries have stopped"):
+        CronService(app, settings, {}, courier).run()
+    app.extensions[EXTENSION].dispose()

@@ -185,3 +185,27 @@ def test_channels_that_hang_leave_threads_for_the_others(database: Database, cou
         courier.wake()
         receivers.wait_until(lambda: len(well.requests) == 8)
         stuck.release()
+
+
+def test_an_attempt_that_outlived_its_claim_does_not_reopen_what_was_delivered(database: Database) -> None:
+    channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
+    _job_overdue(database)
+    now = utcnow() + timedelta(seconds=1)
+    slow = delivery.claim(database, {channel_id: 1}, now, 60)[0]
+    quick = delivery.claim(database, {channel_id: 1}, now + timedelta(seconds=61), 60)[0]
+    delivery.finish(database, quick, Outcome(True, "200 OK"), now, 0)
+    delivery.finish(database, slow, Outcome(False, "timed out"), now, 0)
+    row = _deliveries(database)[0]
+    assert (row.status, row.next_attempt_at, row.detail) == ("sent", None, "200 OK")
+
+
+def test_what_waits_behind_an_earlier_message_keeps_nobody_busy(database: Database) -> None:
+    channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
+    _job_overdue(database)
+    now = utcnow() + timedelta(seconds=1)
+    first = delivery.claim(database, {channel_id: 1}, now, 60)[0]
+    delivery.finish(database, first, Outcome(False, "refused"), now, 0)
+    with database.writing() as rows:
+        alerts.record(rows, [News(first.job_id, "recovered", {})], now)
+    assert delivery.due_channels(database, now + timedelta(seconds=1)) == []
+    assert delivery.due_channels(database, now + timedelta(seconds=60)) == [channel_id]

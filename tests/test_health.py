@@ -81,9 +81,15 @@ def test_after_a_check_all_is_well(here: Site) -> None:
 def test_checks_are_stale_after_two_intervals_and_a_minute(
     here: Site, value: str, minutes: int, expected: str
 ) -> None:
-    interval.save(here.interval_file, value, updated_by="test", now=utcnow())
+    interval.save(here.interval_file, value, updated_by="test", now=utcnow() - timedelta(days=1))
     ran(here, timedelta(minutes=minutes))
     assert state(here) == (200 if expected == "ok" else 503, expected)
+
+
+def test_a_shorter_interval_has_missed_no_check_yet(here: Site) -> None:
+    ran(here, timedelta(minutes=100))
+    interval.save(here.interval_file, "1min", updated_by="test", now=utcnow())
+    assert state(here) == (200, "ok")
 
 
 @pytest.mark.parametrize("succeeded", [False, None])

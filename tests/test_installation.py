@@ -34,6 +34,13 @@ def test_the_first_start_makes_folder_secrets_password_and_key_once(tmp_path: Pa
     assert again == complete
 
 
+def test_a_folder_that_a_checkout_brought_along_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "instance"
+    folder.mkdir(mode=0o755)
+    installation.prepare(_settings(tmp_path), utcnow())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_secrets_from_the_environment_win(tmp_path: Path) -> None:
     given = {
         "VEILLEUR_SECRET_KEY": "s" * 32,

@@ -6,11 +6,13 @@ import json
 import multiprocessing
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from app import interval
 from app.interval import CRON_EXPRESSIONS, CronConfig, IntervalFileDamaged, Reader, read, save
@@ -199,11 +201,20 @@ def test_the_reader_does_not_open_a_file_that_has_been_quiet(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(path, "10min")
-    os.utime(path, (1_700_000_000, 1_700_000_000))
     reader = Reader(path)
-    first = reader.read()
-    monkeypatch.setattr(interval, "read", pytest.fail)
-    assert reader.read() is first
+    with time_machine.travel(time.time() + 3600):
+        first = reader.read()
+        monkeypatch.setattr(interval, "read", pytest.fail)
+        assert reader.read() is first
+
+
+def test_mended_permissions_count_as_a_new_version_of_the_file(path: Path) -> None:
+    put(path, "10min")
+    reader = Reader(path)
+    path.chmod(0)
+    before = reader.stamp()
+    path.chmod(0o600)
+    assert reader.stamp() != before
 
 
 def test_the_reader_notices_that_the_file_is_gone_damaged_and_back(path: Path) -> None:

@@ -145,10 +145,63 @@ def test_a_dry_run_is_kept_but_changes_nothing(database: Database) -> None:
 
 def test_an_older_report_that_comes_late_is_history_only(database: Database) -> None:
     send(database, backup_body(NOON), NOON)
-    send(database, backup_body(NOON - 2 * DAY, ParsedResult="Fatal"), NOON + HOUR)
-    assert only_job(database).state == "ok"
+    before = only_job(database)
+    send(database, backup_body(NOON - 2 * DAY), NOON + HOUR)
+    after = only_job(database)
+    assert (after.state, after.last_good_at, after.expected_at) == ("ok", NOON, before.expected_at)
     assert _count(database, Report) == 2
     assert alert_kinds(database) == []
+
+
+def test_a_failure_by_a_clock_that_was_set_back_is_told_all_the_same(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    send(database, backup_body(NOON - 2 * DAY, ParsedResult="Fatal"), NOON + HOUR)
+    assert alert_kinds(database) == ["failed"]
+
+
+def test_a_failure_after_a_run_by_a_clock_that_was_ahead_is_told(database: Database) -> None:
+    send(database, backup_body(NOON + timedelta(minutes=50)), NOON)
+    send(
+        database,
+        backup_body(NOON + timedelta(minutes=30), ParsedResult="Fatal"),
+        NOON + timedelta(minutes=31),
+    )
+    assert only_job(database).state == "failed"
+    assert alert_kinds(database) == ["failed"]
+
+
+def test_after_a_manual_run_a_weekly_client_is_expected_a_week_later(database: Database) -> None:
+    for week in range(2):
+        ended_at = NOON + week * 7 * DAY + HOUR
+        send(database, backup_body(ended_at, seconds=60, next_at=NOON + (week + 1) * 7 * DAY), ended_at)
+    due_at = NOON + 14 * DAY
+    send(database, backup_body(due_at + 3 * HOUR), due_at + 3 * HOUR)
+    job = only_job(database)
+    assert (job.expected_at, job.expected_source) == (due_at + 7 * DAY, "default")
+
+
+def test_a_recovery_is_told_even_when_a_setting_ended_the_overdue_state_before(database: Database) -> None:
+    send(database, backup_body(NOON - 2 * DAY), NOON - 2 * DAY)
+    checks.run(database, POLICY, NOON)
+    with database.writing() as rows:
+        job = rows.scalars(select(Job)).one()
+        job.tolerance_seconds = 7 * 86400
+        record.settings_changed(rows, job, POLICY, NOON)
+    send(database, backup_body(NOON + HOUR), NOON + HOUR)
+    send(database, backup_body(NOON + 2 * HOUR), NOON + 2 * HOUR)
+    assert alert_kinds(database) == ["overdue", "recovered"]
+
+
+def test_a_pause_does_not_make_an_overdue_job_news_again(database: Database) -> None:
+    send(database, backup_body(NOON - 2 * DAY), NOON - 2 * DAY)
+    checks.run(database, POLICY, NOON)
+    for paused_at in (NOON, None):
+        with database.writing() as rows:
+            job = rows.scalars(select(Job)).one()
+            job.paused_at = paused_at
+            record.settings_changed(rows, job, POLICY, NOON)
+    checks.run(database, POLICY, NOON + HOUR)
+    assert alert_kinds(database) == ["overdue", "reminder"]
 
 
 def test_a_run_said_to_end_in_the_future_counts_from_its_arrival(database: Database) -> None:

@@ -141,6 +141,7 @@ def _trouble(config: interval.CronConfig, last: TaskRun | None, now: datetime) -
         return "disabled"
     if last is None or last.finished_at is None:
         return "never"
-    if now - last.finished_at > 2 * timedelta(minutes=interval.MINUTES[config.interval]) + _GRACE:
+    since_at = max(last.finished_at, config.in_force_at or last.finished_at)
+    if now - since_at > 2 * timedelta(minutes=interval.MINUTES[config.interval]) + _GRACE:
         return "stale"
     return "failed" if last.succeeded is False else None

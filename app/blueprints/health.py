@@ -71,4 +71,4 @@ def _cron_state(last_check_at: datetime | None, now: datetime) -> str:
     if last_check_at is None:
         return "never ran"
     allowed = timedelta(minutes=2 * interval.MINUTES[config.interval] + 1)
-    return "ok" if now - last_check_at <= allowed else "stale"
+    return "ok" if now - max(last_check_at, config.in_force_at or last_check_at) <= allowed else "stale"

@@ -166,6 +166,8 @@ class CronService:
         self._begin()
         while not self._stop_asked:
             self.status.beat()
+            if not self._courier.is_alive():
+                raise RuntimeError("deliveries have stopped; a new start takes them up again")
             self._follow_file()
             self._run_due()
             self._obey_next(TICK_SECONDS)
