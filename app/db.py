@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import DateTime, Engine, TypeDecorator, create_engine, event
+from sqlalchemy import DateTime, Engine, TypeDecorator, create_engine, event, literal
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -105,7 +105,8 @@ def insert_if_absent(session: Session, model: type[Base], **values: Any) -> bool
     """Insert a row unless one with the same unique key is there; of two at once, one is told True."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = dialect.insert(model).values(**values).on_conflict_do_nothing()
-    return session.connection().execute(statement).rowcount == 1
+    # A row comes back only when it was inserted; drivers differ in what they count.
+    return session.connection().execute(statement.returning(literal(1))).first() is not None
 
 
 def database() -> Database:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
 from app import alerts, checks, expectation, jobs, overdue
@@ -78,8 +78,8 @@ def take(
     compressed = body.compressed()  # outside the transaction: other writers need not wait for it
     try:
         return _take(database, report, body, compressed, sender, policy, now)
-    except IntegrityError:
-        # Somebody deleted the job or its server between two statements: it begins anew.
+    except (IntegrityError, NoResultFound):
+        # The job or its server was made or deleted between two statements: it begins anew.
         return _take(database, report, body, compressed, sender, policy, now)
 
 
