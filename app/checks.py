@@ -15,6 +15,7 @@ from app.db import Database
 from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import Facts, State, Verdict
 
+TASK = "overdue-backup-check"
 BATCH = 500
 JOBS_TOTAL = "jobs"
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -72,6 +72,13 @@ class CronConfig:
             return clock.from_iso(self.updated_at) if self.updated_at else None
         except ValueError:
             return None
+
+    def has_missed_checks(self, last_check_at: datetime, now: datetime) -> bool:
+        """Whether no check has come for two intervals and a minute, counted from a change of the interval."""
+        if not self.enabled:
+            return False
+        since_at = max(last_check_at, self.in_force_at or last_check_at)
+        return now - since_at > timedelta(minutes=2 * MINUTES[self.interval] + 1)
 
     @property
     def cron_expression(self) -> str:

@@ -17,13 +17,13 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired
 
 from app import access, audit, clock, interval, json_body
+from app.checks import TASK
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
 from app.db import database
 
 bp = Blueprint("config", __name__)
 log = logging.getLogger(__name__)
 
-CHECK_TASK = "overdue-backup-check"
 _RELOAD_SECONDS = 2.0
 
 _LABELS = {
@@ -134,7 +134,7 @@ def save_monitoring() -> ResponseReturnValue:
 @access.administrator
 def check_now() -> ResponseReturnValue:
     try:
-        answer = _cron().post(f"trigger/{CHECK_TASK}")
+        answer = _cron().post(f"trigger/{TASK}")
     except CronServiceUnavailable:
         flash(_("The cron service is not available. Please start it with: flask cron-start"), "error")
         return redirect(url_for("config.monitoring"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from flask import Blueprint, abort, current_app, render_template, request
 from flask_babel import gettext as _
@@ -13,13 +13,12 @@ from sqlalchemy import Select, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
 from app import access, clock, interval, sentences
+from app.checks import JOBS_TOTAL, TASK
 from app.db import database
 from app.models import STATE_RANKS, Job, TaskRun, Total
 
 PAGE_SIZE = 50
-CHECK_TASK = "overdue-backup-check"
 _NEWEST_RUNS = 5
-_GRACE = timedelta(minutes=1)
 _LARGEST_ID = 2**63 - 1
 _WORST_FIRST = (Job.state_rank, Job.name, Job.id)
 
@@ -79,7 +78,7 @@ def _counts(rows: Session) -> dict[str, int]:
     # The condition is spelled out: with a bound value SQLite would not take the partial index.
     not_ok = select(Job.state, func.count()).where(literal_column("state <> 'ok'")).group_by(Job.state)
     others = dict(rows.execute(not_ok).all())
-    total = rows.scalar(select(Total.value).where(Total.name == "jobs")) or 0
+    total = rows.scalar(select(Total.value).where(Total.name == JOBS_TOTAL)) or 0
     counts = {state: others.get(state, 0) for state in STATE_RANKS}
     counts["ok"] = max(0, total - sum(others.values()))
     return counts
@@ -125,7 +124,7 @@ def _headline(counts: dict[str, int]) -> str:
 
 
 def _watch(rows: Session, now: datetime) -> Watch:
-    newest = select(TaskRun).where(TaskRun.task == CHECK_TASK).order_by(TaskRun.id.desc()).limit(_NEWEST_RUNS)
+    newest = select(TaskRun).where(TaskRun.task == TASK).order_by(TaskRun.id.desc()).limit(_NEWEST_RUNS)
     last = next((run for run in rows.scalars(newest) if run.finished_at), None)
     reader: interval.Reader = current_app.extensions["interval"]
     try:
@@ -141,7 +140,6 @@ def _trouble(config: interval.CronConfig, last: TaskRun | None, now: datetime) -
         return "disabled"
     if last is None or last.finished_at is None:
         return "never"
-    since_at = max(last.finished_at, config.in_force_at or last.finished_at)
-    if now - since_at > 2 * timedelta(minutes=interval.MINUTES[config.interval]) + _GRACE:
+    if config.has_missed_checks(last.finished_at, now):
         return "stale"
     return "failed" if last.succeeded is False else None

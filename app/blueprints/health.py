@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
@@ -12,13 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import access, clock, interval
+from app.checks import TASK
 from app.db import database
 from app.models import TaskRun
 
 bp = Blueprint("health", __name__)
 log = logging.getLogger(__name__)
-
-CHECK_TASK = "overdue-backup-check"
 
 
 @bp.get("/api/ping")
@@ -52,7 +51,7 @@ def health() -> ResponseReturnValue:
 def _last_check_at(rows: Session) -> datetime | None:
     newest = (
         select(TaskRun.finished_at)
-        .where(TaskRun.task == CHECK_TASK, TaskRun.succeeded.is_(True))
+        .where(TaskRun.task == TASK, TaskRun.succeeded.is_(True))
         .order_by(TaskRun.id.desc())
         .limit(1)
     )
@@ -60,7 +59,6 @@ def _last_check_at(rows: Session) -> datetime | None:
 
 
 def _cron_state(last_check_at: datetime | None, now: datetime) -> str:
-    """`stale` when no check has ended well for two intervals and a minute."""
     reader: interval.Reader = current_app.extensions["interval"]
     try:
         config = reader.read()
@@ -70,5 +68,4 @@ def _cron_state(last_check_at: datetime | None, now: datetime) -> str:
         return "disabled"
     if last_check_at is None:
         return "never ran"
-    allowed = timedelta(minutes=2 * interval.MINUTES[config.interval] + 1)
-    return "ok" if now - max(last_check_at, config.in_force_at or last_check_at) <= allowed else "stale"
+    return "stale" if config.has_missed_checks(last_check_at, now) else "ok"

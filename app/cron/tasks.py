@@ -13,7 +13,7 @@ from app.db import Database
 from app.delivery import Courier
 from app.settings import Settings
 
-CHECK = "overdue-backup-check"
+CHECK = checks.TASK
 SENT = "notificationsSent"
 DAILY = "0 2 * * *"
 
