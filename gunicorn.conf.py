@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,23 @@ loglevel = "debug" if settings.log_level == "DEBUG" else "warning"
 accesslog = None
 
 
+# A worker keeps its parent's signal handlers until it has its own; a signal in between would be lost, and
+# the worker killed after its whole grace time. So they wait, from before the fork until it can hear them.
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
+
+def _hold_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def _hear_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def on_starting(server: Any) -> None:
+    os.register_at_fork(before=_hold_signals, after_in_parent=_hear_signals)
+
+
 def when_ready(server: Any) -> None:
     sys.stdout.write(f"Veilleur listens on {listening_at(settings)}\n")
     sys.stdout.flush()
@@ -45,3 +63,7 @@ def when_ready(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     worker.app.callable.extensions["database"].forget_connections()
+
+
+def post_worker_init(worker: Any) -> None:
+    _hear_signals()

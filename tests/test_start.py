@@ -152,6 +152,29 @@ def test_a_port_that_is_taken_ends_the_second_web_application(veilleur: Veilleur
         assert get(f"{veilleur.url}/api/ping").status_code == 200
 
 
+SLOW_BIRTH = """
+exec(open("gunicorn.conf.py").read())
+_theirs = post_fork
+def post_fork(server, worker):
+    _theirs(server, worker)
+    open({mark!r}, "a").close()
+    __import__("time").sleep(1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_worker_that_is_just_being_born_hears_the_stop_signal(
+    veilleur: Veilleur, tmp_path: Path, number: int
+) -> None:
+    mark, config = tmp_path / "born", tmp_path / "slow.conf.py"
+    config.write_text(SLOW_BIRTH.format(mark=str(mark)))
+    with veilleur.run("gunicorn", "-c", str(config), "wsgi:app", name="web") as web:
+        until(mark.exists, "the first worker")
+        os.killpg(web.child.pid, number)
+        # The one that hears nothing is killed after its whole grace time, which honcho does not wait for.
+        assert web.child.wait(5) == 0
+
+
 # --- the Procfile, as `make run` starts it
 
 
