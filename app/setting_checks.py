@@ -55,6 +55,13 @@ def optional_web_url(value: str) -> str:
     return web_url(value) if value else ""
 
 
+def secret_web_url(value: str) -> str:
+    """An address that is itself the permission, such as those of services that wait for a sign of life."""
+    if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+        raise ValueError("an address such as https://hc-ping.com/…")
+    return value
+
+
 def database_url(value: str) -> str:
     if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise ValueError("sqlite:///… or postgresql+psycopg://user@host/database")

@@ -6,6 +6,7 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
@@ -62,3 +63,38 @@ def test_a_database_of_a_newer_version_is_refused_in_plain_words(url: str) -> No
     engine.dispose()
     with pytest.raises(schema.SchemaTooNew, match="9999"):
         schema.upgrade(url)
+
+
+def test_what_an_older_version_stored_is_kept_and_not_told_again(url: str) -> None:
+    engine = make_engine(url)
+    with engine.execution_options(writing=True).begin() as connection:
+        command.upgrade(schema._config(connection), "0001")
+        for statement in OLDER_ROWS:
+            connection.execute(text(statement))
+    engine.dispose()
+    schema.upgrade(url)
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        alert = connection.execute(text("SELECT job_id, kind, routed_at, created_at FROM alert")).one()
+        assert (alert.job_id, alert.kind) == (7, "overdue")
+        assert alert.routed_at == alert.created_at
+        assert connection.execute(text("SELECT alert_id, channel_id, job_id FROM delivery")).one() == (
+            3,
+            5,
+            7,
+        )
+        assert connection.scalar(text("SELECT state FROM job")) == "overdue"
+    engine.dispose()
+
+
+OLDER_ROWS = (
+    "INSERT INTO server VALUES (2, 'nas', 'nas', '2026-11-01 10:00:00')",
+    "INSERT INTO job (id, server_id, backup_id, name, created_at, state, state_rank, state_since_at, why)"
+    " VALUES (7, 2, 'DB-1', 'Photos', '2026-11-01 10:00:00', 'overdue', 0, '2026-11-01 10:00:00', '{}')",
+    "INSERT INTO alert (id, message_id, job_id, kind, facts, created_at)"
+    " VALUES (3, 'abc', 7, 'overdue', '{}', '2026-11-02 10:00:00')",
+    "INSERT INTO channel (id, kind, name, config, language, enabled, created_at)"
+    " VALUES (5, 'ntfy', 'Phone', '{}', 'en', 1, '2026-11-01 10:00:00')",
+    "INSERT INTO delivery (id, alert_id, channel_id, job_id, status, attempts)"
+    " VALUES (9, 3, 5, 7, 'sent', 1)",
+)
