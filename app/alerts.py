@@ -7,30 +7,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from app.models import Alert, Channel, Delivery
+from app import routing
+from app.models import Alert
 
 OVERDUE = "overdue"
 REMINDER = "reminder"
 RECOVERED = "recovered"
 FAILED = "failed"
+UNVERIFIED = "unverified"  # a digest: jobs that may have reported while nobody listened
+BAD_NEWS = (OVERDUE, REMINDER, FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """One thing people must hear about a job; `facts` are JSON-ready, times as ISO in UTC."""
+    """One thing people must hear about a job, or about Veilleur itself; `facts` are JSON-ready, times as ISO
+    in UTC."""
 
-    job_id: int
+    job_id: int | None
     kind: str
     facts: dict[str, object]
 
 
-def record(session: Session, news: Sequence[News], now: datetime) -> int:
-    """Store each alert and, for every enabled channel, that it is still to be delivered; how many alerts."""
-    if not news:
-        return 0
+def record(session: Session, news: Sequence[News], now: datetime, group_limit: int = 0) -> int:
+    """Store each alert, and its deliveries unless there are too many at once; how many alerts.
+
+    What has no delivery yet is left to `routing.route`, which groups it. `group_limit` 0 groups nothing.
+    """
+    for kind in dict.fromkeys(each.kind for each in news):
+        _record_kind(session, [each for each in news if each.kind == kind], now, group_limit)
+    return len(news)
+
+
+def _record_kind(session: Session, news: Sequence[News], now: datetime, group_limit: int) -> None:
+    singly = routing.is_room(session, news[0].kind, len(news), group_limit, now)
     rows = [
         {
             "message_id": uuid.uuid4().hex,
@@ -38,16 +50,10 @@ def record(session: Session, news: Sequence[News], now: datetime) -> int:
             "kind": each.kind,
             "facts": each.facts,
             "created_at": now,
+            "routed_at": now if singly else None,
         }
         for each in news
     ]
     ids = session.scalars(insert(Alert).returning(Alert.id, sort_by_parameter_order=True), rows).all()
-    channels = session.scalars(select(Channel.id).where(Channel.enabled)).all()
-    deliveries = [
-        {"alert_id": alert_id, "channel_id": channel_id, "job_id": each.job_id, "next_attempt_at": now}
-        for alert_id, each in zip(ids, news, strict=True)
-        for channel_id in channels
-    ]
-    if deliveries:
-        session.execute(insert(Delivery), deliveries)
-    return len(ids)
+    if singly:
+        routing.deliver(session, [(number, each.job_id) for number, each in zip(ids, news, strict=True)], now)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
-from app import alerts, overdue
+from app import alerts, deadline, downtime, maintenance, overdue
 from app.alerts import News
 from app.db import Database
 from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import Facts, State, Verdict
+from app.settings import Settings
 
 TASK = "overdue-backup-check"
 BATCH = 500
@@ -26,6 +28,17 @@ class Policy:
 
     tolerance_seconds: int
     reminder: str
+    group_limit: int = 0
+    downtime_credit_seconds: int = 7200
+
+    @classmethod
+    def of(cls, settings: Settings) -> Policy:
+        return cls(
+            settings.tolerance_seconds,
+            settings.reminder,
+            settings.group_limit,
+            settings.downtime_credit_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +63,14 @@ def run(database: Database, policy: Policy, now: datetime) -> CheckResult:
     Two passes at once share the work: a due job is locked while it is decided, and decided once.
     """
     recorded = 0
+    downtime.notice(database, now)
     while _is_anything_due(database, now):
         with database.writing() as session:
             looked_at, told = _run_batch(session, policy, now)
         recorded += told
         if looked_at < BATCH:
             break
+    recorded += downtime.tell(database, now)
     return _result(database, recorded)
 
 
@@ -63,8 +78,9 @@ def preview(database: Database, policy: Policy, at: datetime) -> list[tuple[str,
     """Server, job and verdict of all that would be overdue then if no report came; nothing is stored."""
     found = []
     with database.reading() as session:
+        windows = maintenance.load(session)
         for row in session.execute(_facts_of_jobs().order_by(Server.name, Job.name)):
-            decided = overdue.verdict(_facts(row, policy), at)
+            decided = overdue.verdict(_allowed(_facts(row, policy), row, policy, windows, ()), at)
             if decided.state is State.OVERDUE:
                 found.append((row.server_name, row.name, decided))
     return found
@@ -78,6 +94,7 @@ def _is_anything_due(database: Database, now: datetime) -> bool:
 def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
     return select(
         Job.id,
+        Job.server_id,
         Job.name,
         Job.state,
         Job.state_since_at,
@@ -94,6 +111,8 @@ def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
         Job.reminder,
         Job.paused_at,
         Job.paused_until_at,
+        Job.acknowledged_at,
+        Job.acknowledged_until_at,
         Server.name.label("server_name"),
     ).join(Server)
 
@@ -107,11 +126,36 @@ def _run_batch(session: Session, policy: Policy, now: datetime) -> tuple[int, in
         .with_for_update(skip_locked=True, of=Job)
     )
     rows = session.execute(due).all()
-    changes = [_change(row, policy, now) for row in rows]
-    if changes:
-        session.execute(update(Job), [each.values for each in changes])
-    told = alerts.record(session, [each.news for each in changes if each.news], now)
-    return len(rows), told
+    if not rows:
+        return 0, 0
+    windows = maintenance.load(session)
+    oldest_at = min((row.expected_at for row in rows if row.expected_at), default=now)
+    downtimes = downtime.since(session, oldest_at, now)
+    changes = [
+        _change(row, _allowed(_facts(row, policy), row, policy, windows, downtimes), policy, now)
+        for row in rows
+    ]
+    session.execute(update(Job), [each.values for each in changes])
+    news = [each.news for each in changes if each.news]
+    return len(rows), alerts.record(session, news, now, policy.group_limit)
+
+
+def _allowed(
+    facts: Facts,
+    row: Row[*tuple[Any, ...]],
+    policy: Policy,
+    windows: Sequence[maintenance.Window],
+    downtimes: Sequence[deadline.Downtime],
+) -> Facts:
+    """With what moves the deadline of this job. One that people were told of is not taken back."""
+    if facts.expected_at is None or facts.deadline_at is None or row.state == State.OVERDUE:
+        return facts
+    spans = maintenance.spans(windows, row.server_id, row.id, facts.expected_at, facts.deadline_at)
+    if not spans and not downtimes:
+        return facts
+    credit = policy.downtime_credit_seconds
+    moved = deadline.allow(facts.expected_at, facts.deadline_at, spans, downtimes, credit)
+    return replace(facts, allowance=moved)
 
 
 def _facts(row: Row[*tuple[Any, ...]] | Job, policy: Policy) -> Facts:
@@ -135,8 +179,9 @@ def judge(job: Job, policy: Policy, now: datetime) -> Verdict:
     return overdue.verdict(_facts(job, policy), now)
 
 
-def _change(row: Row[*tuple[Any, ...]], policy: Policy, now: datetime) -> Change:
-    decided = overdue.verdict(_facts(row, policy), now)
+def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datetime) -> Change:
+    decided = overdue.verdict(facts, now)
+    blamed = facts.allowance.downtime if facts.allowance and decided.state is not State.OVERDUE else None
     values: dict[str, Any] = {
         "id": row.id,
         "state": str(decided.state),
@@ -145,21 +190,30 @@ def _change(row: Row[*tuple[Any, ...]], policy: Policy, now: datetime) -> Change
         "why": decided.why,
         "reminder_at": None,
         "attention_at": decided.attention_at,
+        "downtime_id": blamed.id if blamed else None,
     }
     if decided.state is not State.PAUSED:
         values |= {"paused_at": None, "paused_until_at": None}
     kind = None
     if decided.state is State.OVERDUE:
         kind = _overdue_news(row, now)
-        reminder_at = (
-            row.reminder_at if kind is None else overdue.next_reminder(row.reminder or policy.reminder, now)
-        )
+        reminder_at = row.reminder_at
+        if is_quiet(row, now):
+            kind, reminder_at = None, row.acknowledged_until_at
+        elif kind:
+            reminder_at = overdue.next_reminder(row.reminder or policy.reminder, now)
         values |= {"reminder_at": reminder_at, "attention_at": reminder_at}
         values["told"] = kind or row.told
     else:
         values["told"] = row.told
     news = News(row.id, kind, facts_to_tell(row.server_name, row.name, row.state, decided)) if kind else None
     return Change(values, news)
+
+
+def is_quiet(job: Row[*tuple[Any, ...]] | Job, now: datetime) -> bool:
+    """Somebody has said that they know."""
+    until_at = job.acknowledged_until_at
+    return job.acknowledged_at is not None and (until_at is None or now <= until_at)
 
 
 def _overdue_news(row: Row[*tuple[Any, ...]], now: datetime) -> str | None:

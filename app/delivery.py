@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Exists, Select, exists, select, update
+from sqlalchemy import Select, exists, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from app import notify
+from app import checks, notify, ordering, routing
 from app.db import Database
 from app.models import Alert, Channel, Delivery, DeliveryAttempt
 from app.notify import texts
@@ -48,7 +48,7 @@ class Claim:
     facts: dict[str, object]
     message_id: str
     occurred_at: datetime
-    job_id: int
+    job_id: int | None  # None for a message about several
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +73,6 @@ def claim(
     return claims
 
 
-def _waits_for_earlier() -> Exists:
-    """Messages of one job stay in order on a channel: one still to be delivered holds back the next."""
-    earlier = aliased(Delivery)
-    return exists().where(
-        earlier.job_id == Delivery.job_id,
-        earlier.channel_id == Delivery.channel_id,
-        earlier.id < Delivery.id,
-        earlier.next_attempt_at.is_not(None),
-    )
-
-
 def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]:
     return (
         select(
@@ -101,7 +90,9 @@ def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]
         )
         .join(Alert, Alert.id == Delivery.alert_id)
         .join(Channel, Channel.id == Delivery.channel_id)
-        .where(Delivery.channel_id == channel_id, Delivery.next_attempt_at <= now, ~_waits_for_earlier())
+        .where(
+            Delivery.channel_id == channel_id, Delivery.next_attempt_at <= now, ~ordering.waits_for_earlier()
+        )
         .order_by(Delivery.next_attempt_at, Delivery.id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=Delivery)
@@ -125,7 +116,7 @@ def due_channels(database: Database, now: datetime) -> list[int]:
         if session.scalar(select(Delivery.id).where(Delivery.next_attempt_at <= now).limit(1)) is None:
             return []
         can_go = exists().where(
-            Delivery.channel_id == Channel.id, Delivery.next_attempt_at <= now, ~_waits_for_earlier()
+            Delivery.channel_id == Channel.id, Delivery.next_attempt_at <= now, ~ordering.waits_for_earlier()
         )
         return list(session.scalars(select(Channel.id).where(Channel.enabled, can_go).order_by(Channel.id)))
 
@@ -210,7 +201,9 @@ class Courier:
         ends_at = time.monotonic() + timeout_seconds
         while time.monotonic() < ends_at:
             # In this order: what is no longer due has been taken on, and then it counts as being sent.
-            if not due_channels(self._database, self._now()) and not self._is_sending():
+            now = self._now()
+            waits = routing.waits(self._database, now, checks.TASK) or due_channels(self._database, now)
+            if not waits and not self._is_sending():
                 return
             time.sleep(0.02)
 
@@ -234,6 +227,7 @@ class Courier:
     def _take_on(self) -> bool:
         """Claim what there is room for and hand it to the threads; False when there was nothing."""
         now = self._now()
+        routing.route(self._database, self._settings.group_limit, now, checks.TASK)
         limits, free = self._room(due_channels(self._database, now))
         if not limits or not free:
             return False
@@ -305,7 +299,7 @@ class Courier:
                 taken.facts,
                 message_id=taken.message_id,
                 occurred_at=taken.occurred_at,
-                url=f"{base}/jobs/{taken.job_id}",
+                url=f"{base}/jobs/{taken.job_id}" if taken.job_id else f"{base}/",
                 zone=self._settings.timezone,
                 language=taken.language,
             )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app import clock
+from app.deadline import Allowance
 
 
 class State(StrEnum):
@@ -21,7 +22,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the decision rests on. `until_at` is `expected_at`, or later on a night the clocks change."""
+    """What the decision rests on. `until_at` is `expected_at`, or later on a night the clocks change;
+    `allowance` is what moves the deadline, if anything does."""
 
     expected_at: datetime | None
     until_at: datetime | None
@@ -33,10 +35,16 @@ class Facts:
     last_outcome: str | None
     paused_at: datetime | None
     paused_until_at: datetime | None
+    allowance: Allowance | None = None
+
+    @property
+    def deadline_at(self) -> datetime | None:
+        """By the schedule and the tolerance alone."""
+        return self.until_at + timedelta(seconds=self.tolerance_seconds) if self.until_at else None
 
     @property
     def overdue_at(self) -> datetime | None:
-        return self.until_at + timedelta(seconds=self.tolerance_seconds) if self.until_at else None
+        return self.allowance.deadline_at if self.allowance else self.deadline_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +94,33 @@ def _why(facts: Facts, state: State, since_at: datetime | None) -> dict[str, obj
         "lastReportAt": clock.iso(facts.last_ended_at),
         "outcome": facts.last_outcome,
         "pausedUntilAt": clock.iso(facts.paused_until_at),
+        **_excuse(facts.allowance),
     }
+
+
+def _excuse(allowance: Allowance | None) -> dict[str, object]:
+    """Why the deadline is later than the tolerance says; empty for nearly all jobs at nearly all times."""
+    if allowance is None:
+        return {}
+    told: dict[str, object] = {}
+    if allowance.maintenance_until_at:
+        told["maintenanceUntilAt"] = clock.iso(allowance.maintenance_until_at)
+    if allowance.downtime:
+        span = allowance.downtime.span
+        told["unverified"] = downtime_facts(
+            span.began_at, None if allowance.downtime.is_open else span.ended_at
+        )
+    return told
+
+
+def downtime_facts(began_at: datetime, ended_at: datetime | None) -> dict[str, object]:
+    """A time in which reports could not be taken in; without an end it lasts."""
+    return {"beganAt": clock.iso(began_at), "endedAt": clock.iso(ended_at)}
+
+
+def member_facts(job_id: int, job: str, server: str, expected_at: datetime | None) -> dict[str, object]:
+    """A job in the list of a message about several."""
+    return {"jobId": job_id, "job": job, "server": server, "expectedAt": clock.iso(expected_at)}
 
 
 def next_reminder(reminder: str, after_at: datetime) -> datetime | None:

@@ -117,8 +117,8 @@ def _follow(session: Session, job: Job, report: Report, times: Times, policy: Po
     if job.last_ended_at is None or times.ended_at >= job.last_ended_at:
         _move_clocks(job, report, times, policy)
         _change_state(session, job, report, policy, now)
-    elif not report.good and job.state != State.PAUSED:
-        _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, now)
+    elif not report.good and job.state != State.PAUSED and not checks.is_quiet(job, now):
+        _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
 
 
 def quarantine(
@@ -263,13 +263,22 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     if decided.state is State.FAILED:
         decided.why["error"] = report.error
     _put(job, decided, now)
-    kind = _news_kind(job, decided, report)
+    kind = _news_kind(job, decided, report, now)
+    if report.good and decided.state is not State.OVERDUE:
+        job.acknowledged_at = job.acknowledged_until_at = job.acknowledged_by = None
     if kind:
-        _tell(session, job, kind, before, decided, report, now)
+        _tell(session, job, kind, before, decided, report, policy, now)
 
 
 def _tell(
-    session: Session, job: Job, kind: str, before: str, decided: Verdict, report: Report, now: datetime
+    session: Session,
+    job: Job,
+    kind: str,
+    before: str,
+    decided: Verdict,
+    report: Report,
+    policy: Policy,
+    now: datetime,
 ) -> None:
     facts = checks.facts_to_tell(job.server.name, job.name, before, decided)
     facts |= {
@@ -280,7 +289,7 @@ def _tell(
         "partial": report.partial,
         "interrupted": report.interrupted,
     }
-    alerts.record(session, [News(job.id, kind, facts)], now)
+    alerts.record(session, [News(job.id, kind, facts)], now, policy.group_limit)
     job.told = kind
 
 
@@ -296,6 +305,7 @@ def _put(job: Job, decided: Verdict, now: datetime) -> None:
     job.state = str(decided.state)
     job.state_rank = STATE_RANKS[decided.state]
     job.why = decided.why
+    job.downtime_id = None
     if decided.state is State.OVERDUE:
         job.attention_at = job.reminder_at
     else:
@@ -303,11 +313,11 @@ def _put(job: Job, decided: Verdict, now: datetime) -> None:
         job.attention_at = decided.attention_at
 
 
-def _news_kind(job: Job, decided: Verdict, report: Report) -> str | None:
+def _news_kind(job: Job, decided: Verdict, report: Report, now: datetime) -> str | None:
     """What people last heard decides whether there is a recovery to tell, whatever was set meanwhile."""
     if decided.state is State.FAILED and not report.good:
-        return alerts.FAILED
-    has_bad_news = job.told in (alerts.OVERDUE, alerts.REMINDER, alerts.FAILED)
+        return None if checks.is_quiet(job, now) else alerts.FAILED
+    has_bad_news = job.told in alerts.BAD_NEWS
     return alerts.RECOVERED if report.good and has_bad_news and decided.state is not State.OVERDUE else None
 
 
@@ -326,7 +336,11 @@ def settings_changed(session: Session, job: Job, policy: Policy, now: datetime) 
     decided = checks.judge(job, policy, now)
     if decided.state is State.OVERDUE:
         if job.state == State.OVERDUE:
-            job.reminder_at = overdue.next_reminder(job.reminder or policy.reminder, now)
+            job.reminder_at = (
+                job.acknowledged_until_at
+                if checks.is_quiet(job, now)
+                else overdue.next_reminder(job.reminder or policy.reminder, now)
+            )
             _put(job, decided, now)
         else:
             job.attention_at = now

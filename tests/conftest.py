@@ -6,9 +6,13 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from app import schema
+from app.db import Database
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
@@ -62,3 +66,13 @@ def pytest_configure() -> None:
 
 
 _OTHER_SETTINGS = ("HOST", "PORT", "CRON_HOST", "CRON_PORT", "CRON_SERVICE_URL")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty SQLite database with the schema."""
+    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
+    schema.upgrade(url)
+    made = Database(url)
+    yield made
+    made.dispose()

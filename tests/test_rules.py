@@ -26,7 +26,7 @@ LONGEST_FUNCTION = 50
 
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
-    "pure": {"clock", "recurrence", "repeat", "expectation", "overdue", "reports"},
+    "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports"},
     "world": {"settings", "setting_checks", "setting_table", "interval", "notify", "cron_client"},
     "storage": {"extensions", "db", "models", "schema"},
     "work": {
@@ -39,6 +39,10 @@ ROOMS: dict[str, set[str]] = {
         "retention",
         "accounts",
         "installation",
+        "maintenance",
+        "downtime",
+        "routing",
+        "ordering",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {"access", "failures", "presentation", "sentences", "welcome", "job_forms", "json_body"},

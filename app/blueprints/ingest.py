@@ -34,7 +34,7 @@ def upload() -> ResponseReturnValue:
         return jsonify(error=problem.reason, missingFields=problem.missing_fields), 400
     if not report.is_backup:
         return jsonify(success=True, ignored=report.operation)
-    policy = Policy(access.settings().tolerance_seconds, access.settings().reminder)
+    policy = Policy.of(access.settings())
     if record.take(database(), report, body, sender, policy=policy, now=clock.utcnow()):
         return jsonify(success=True)
     return jsonify(success=True, duplicate=True)

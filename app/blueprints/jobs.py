@@ -183,8 +183,7 @@ def _changing(job_id: int, action: str) -> Iterator[tuple[Job, dict[str, str | N
     with database().writing() as rows:
         job = _find(rows, job_id, lock=True)
         yield job, told, now
-        policy = checks.Policy(chosen.tolerance_seconds, chosen.reminder)
-        record.settings_changed(rows, job, policy, now)
+        record.settings_changed(rows, job, checks.Policy.of(chosen), now)
         _note(rows, job, action, told, now)
 
 

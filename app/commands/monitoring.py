@@ -84,7 +84,7 @@ class Moment(click.ParamType[datetime]):
 @click.option("--dry-run", is_flag=True, help="Only show; send and store nothing.")
 @with_appcontext
 def check(at: datetime | None, dry_run: bool) -> None:
-    policy = Policy(settings().tolerance_seconds, settings().reminder)
+    policy = Policy.of(settings())
     if at and not dry_run:
         raise click.UsageError("--at only shows what would be overdue: add --dry-run.")
     if dry_run:

@@ -46,7 +46,7 @@ class Task:
 def check_overdue_backups(context: TaskContext) -> TaskResult:
     """Record what has become overdue and wake the courier; sending goes on beside the loop."""
     sent_before = context.courier.sent_count
-    policy = Policy(context.settings.tolerance_seconds, context.settings.reminder)
+    policy = Policy.of(context.settings)
     found = checks.run(context.database, policy, context.now)
     context.courier.wake()
     message = (

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
-from babel import Locale, UnknownLocaleError
-from babel.dates import format_skeleton, format_time
 from flask_babel import force_locale, gettext, ngettext
 
-from app import clock
+from app.notify import group_texts
 from app.notify.channel import shortened
 from app.notify.cleaning import lines, mask, one_line
 from app.notify.message import Message
+from app.notify.reader import Facts, Reader, locale_of, moment_of, name, number, zone_of
 
-Facts = Mapping[str, object]
-LONGEST_NAME = 100
 LONGEST_ERROR = 1500
 
 
 def _(sentence: str, **values: object) -> str:
     return str(gettext(sentence, **values))
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    locale: Locale
-    zone: tzinfo
-    zone_name: str
-
-    def time(self, value: object) -> str | None:
-        """A fact such as `2026-11-23T07:00:00Z` in the reader's words; None when there is none."""
-        known = _moment(value)
-        if known is None:
-            return None
-        moment = known.astimezone(self.zone)
-        day = format_skeleton("yMMMEd", moment, locale=self.locale)
-        text = f"{day}, {format_time(moment, 'short', locale=self.locale)}"
-        # CLDR's narrow space turns into a question mark on its way through some channels.
-        return text.replace("\u202f", " ").replace("\u00a0", " ")
 
 
 def compose(
@@ -53,15 +29,19 @@ def compose(
     zone: str,
     language: str = "en",
 ) -> Message:
-    """One message about a job, its times in `facts` as ISO in UTC.
+    """One message about a job or about several, its times in `facts` as ISO in UTC.
 
     An unknown zone counts as UTC, an unknown language as English.
     """
-    locale = _locale(language)
-    reader = _Reader(locale, *_zone(zone))
+    locale = locale_of(language)
+    reader = Reader(locale, *zone_of(zone))
     with force_locale(str(locale)):
-        title = _title(kind, facts)
-        paragraphs = _paragraphs(kind, facts, reader, occurred_at)
+        if group_texts.is_group(facts):
+            title = group_texts.title(kind, facts)
+            paragraphs = group_texts.paragraphs(kind, facts, reader)
+        else:
+            title = _title(kind, facts)
+            paragraphs = _paragraphs(kind, facts, reader, occurred_at)
         if url:
             paragraphs.append(_("Details: %(url)s", url=url))
     return Message(
@@ -76,38 +56,6 @@ def compose(
     )
 
 
-def _locale(language: str) -> Locale:
-    try:
-        return Locale.parse(language.replace("-", "_"))
-    except (UnknownLocaleError, ValueError, TypeError):
-        return Locale("en")
-
-
-def _zone(name: str) -> tuple[tzinfo, str]:
-    # A name that is no file of the zone database ends in one of several errors.
-    try:
-        return ZoneInfo(name), name
-    except (ValueError, OSError, LookupError):
-        return UTC, "UTC"
-
-
-def _moment(value: object) -> datetime | None:
-    # A fact that can't be read is left out: the message itself must not be lost over it.
-    try:
-        return clock.from_iso(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-def _name(facts: Facts, key: str) -> str:
-    return shortened(one_line(str(facts.get(key) or "?")), LONGEST_NAME)
-
-
-def _number(facts: Facts, key: str) -> int:
-    value = facts.get(key)
-    return value if isinstance(value, int) else 0
-
-
 def _is_failing(facts: Facts) -> bool:
     return facts.get("state") == "failed"
 
@@ -115,7 +63,7 @@ def _is_failing(facts: Facts) -> bool:
 def _title(kind: str, facts: Facts) -> str:
     if kind == "test":
         return _("Test message from Veilleur")
-    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
+    names = {"job": name(facts, "job"), "server": name(facts, "server")}
     if kind == "recovered":
         return _("Recovered: %(job)s on %(server)s", **names)
     if kind == "failed":
@@ -131,10 +79,10 @@ def _severity(kind: str, facts: Facts) -> str:
     if kind in ("recovered", "test"):
         return "info"
     stopped = kind == "failed" and (facts.get("partial") or facts.get("interrupted"))
-    return "warning" if kind == "reminder" or stopped else "critical"
+    return "warning" if kind in ("reminder", "unverified") or stopped else "critical"
 
 
-def _paragraphs(kind: str, facts: Facts, reader: _Reader, occurred_at: datetime) -> list[str]:
+def _paragraphs(kind: str, facts: Facts, reader: Reader, occurred_at: datetime) -> list[str]:
     if kind == "test":
         return [_("This channel works: messages about backups arrive here.")]
     times = _("All times are in the zone %(zone)s.", zone=reader.zone_name)
@@ -146,8 +94,8 @@ def _paragraphs(kind: str, facts: Facts, reader: _Reader, occurred_at: datetime)
 
 
 def _silence(kind: str, facts: Facts, occurred_at: datetime) -> str:
-    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
-    overdue_at = _moment(facts.get("overdueAt"))
+    names = {"job": name(facts, "job"), "server": name(facts, "server")}
+    overdue_at = moment_of(facts.get("overdueAt"))
     if kind == "reminder" and overdue_at:
         seconds = int((occurred_at - overdue_at).total_seconds())
         return _(
@@ -158,7 +106,7 @@ def _silence(kind: str, facts: Facts, occurred_at: datetime) -> str:
     return _("No good backup %(job)s on %(server)s has come in time.", **names)
 
 
-def _expectation(facts: Facts, reader: _Reader) -> str:
+def _expectation(facts: Facts, reader: Reader) -> str:
     expected, until = reader.time(facts.get("expectedAt")), reader.time(facts.get("untilAt"))
     overdue = reader.time(facts.get("overdueAt"))
     told = []
@@ -169,7 +117,7 @@ def _expectation(facts: Facts, reader: _Reader) -> str:
     if expected and (source := _source(facts)):
         told.append(source)
     if overdue:
-        tolerance = duration(_number(facts, "toleranceSeconds"))
+        tolerance = duration(number(facts, "toleranceSeconds"))
         told.append(_("Overdue since: %(time)s (tolerance: %(duration)s)", time=overdue, duration=tolerance))
     return "\n".join([*told, _known(facts, reader, since=False)])
 
@@ -187,7 +135,7 @@ def _source(facts: Facts) -> str | None:
     return None
 
 
-def _known(facts: Facts, reader: _Reader, *, since: bool = True) -> str:
+def _known(facts: Facts, reader: Reader, *, since: bool = True) -> str:
     good, report = reader.time(facts.get("lastGoodAt")), reader.time(facts.get("lastReportAt"))
     told = [_("Last good backup: %(time)s", time=good) if good else _("Last good backup: none so far")]
     if report and report != good:
@@ -198,14 +146,14 @@ def _known(facts: Facts, reader: _Reader, *, since: bool = True) -> str:
 
 
 def _recovery(facts: Facts) -> str:
-    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
+    names = {"job": name(facts, "job"), "server": name(facts, "server")}
     if facts.get("previousState") == "failed":
         return _("A good backup %(job)s on %(server)s has come after a failed one.", **names)
     return _("A good backup %(job)s on %(server)s has come; it is no longer overdue.", **names)
 
 
 def _failure(facts: Facts) -> str:
-    names = {"job": _name(facts, "job"), "server": _name(facts, "server")}
+    names = {"job": name(facts, "job"), "server": name(facts, "server")}
     if facts.get("interrupted"):
         return _("The backup %(job)s on %(server)s was interrupted. It does not count as good.", **names)
     if facts.get("partial"):
@@ -220,9 +168,9 @@ def _failure_detail(facts: Facts) -> str:
     told = []
     if outcome := facts.get("outcome"):
         told.append(_("Outcome: %(outcome)s", outcome=one_line(str(outcome))))
-    if errors := _number(facts, "errorsCount"):
+    if errors := number(facts, "errorsCount"):
         told.append(ngettext("%(num)d error", "%(num)d errors", errors))
-    if warnings := _number(facts, "warningsCount"):
+    if warnings := number(facts, "warningsCount"):
         told.append(ngettext("%(num)d warning", "%(num)d warnings", warnings))
     if error := facts.get("error"):
         words = lines(mask(shortened(str(error), LONGEST_ERROR))).strip()

@@ -1,0 +1,102 @@
+"""Signs of life of the part that takes reports in, and the times in which there were none."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app import deadline, overdue
+from app.alerts import UNVERIFIED, News, record
+from app.db import Database, insert_if_absent
+from app.models import Downtime, Heartbeat, Job, Server
+
+WEB = "web"
+BEAT_SECONDS = 30
+# Shorter than this is a restart, in which clients are not left alone for long.
+GAP = timedelta(seconds=90)
+MEMBERS_TOLD = 100
+_OLDEST_FIRST = 200
+
+
+def beat(database: Database, now: datetime) -> None:
+    """Say that reports can be taken in, at most every `BEAT_SECONDS`; a silence before it is recorded."""
+    with database.reading() as session:
+        beat_at = _beat_at(session)
+    if beat_at is not None and timedelta() <= now - beat_at < timedelta(seconds=BEAT_SECONDS / 2):
+        return
+    with database.writing() as session:
+        if insert_if_absent(session, Heartbeat, name=WEB, beat_at=now):
+            return
+        beat_at = session.scalar(select(Heartbeat.beat_at).where(Heartbeat.name == WEB).with_for_update())
+        if beat_at is not None and now - beat_at > GAP:
+            _close(session, beat_at, now)
+        session.execute(update(Heartbeat).where(Heartbeat.name == WEB).values(beat_at=now))
+
+
+def _beat_at(session: Session) -> datetime | None:
+    return session.scalar(select(Heartbeat.beat_at).where(Heartbeat.name == WEB))
+
+
+def _close(session: Session, began_at: datetime, now: datetime) -> None:
+    insert_if_absent(session, Downtime, began_at=began_at)
+    session.execute(update(Downtime).where(Downtime.ended_at.is_(None)).values(ended_at=now))
+
+
+def notice(database: Database, now: datetime) -> None:
+    """Record that reports can't be taken in at present, once the silence is long enough to mean that."""
+    with database.reading() as session:
+        beat_at = _beat_at(session)
+        if beat_at is None or now - beat_at <= GAP:
+            return
+        known = session.scalar(select(Downtime.id).where(Downtime.began_at == beat_at))
+    if known is None:
+        with database.writing() as session:
+            insert_if_absent(session, Downtime, began_at=beat_at)
+
+
+def since(session: Session, moment: datetime, now: datetime) -> list[deadline.Downtime]:
+    """The downtimes that reach beyond `moment`, the newest ones if they are very many."""
+    rows = session.scalars(
+        select(Downtime)
+        .where(or_(Downtime.ended_at.is_(None), Downtime.ended_at > moment), Downtime.began_at < now)
+        .order_by(Downtime.id.desc())
+        .limit(_OLDEST_FIRST)
+    )
+    return [
+        deadline.Downtime(row.id, deadline.Span(row.began_at, row.ended_at or now), row.ended_at is None)
+        for row in rows
+    ]
+
+
+def tell(database: Database, now: datetime) -> int:
+    """After a pass: one digest for each downtime that has left jobs unverified; how many were recorded."""
+    untold = select(Downtime).where(Downtime.told_at.is_(None)).order_by(Downtime.id)
+    with database.reading() as session:
+        if session.scalar(untold.limit(1)) is None:
+            return 0
+    told = 0
+    with database.writing() as session:
+        for row in session.scalars(untold.with_for_update(skip_locked=True)).all():
+            affected = session.scalar(select(func.count()).where(Job.downtime_id == row.id)) or 0
+            if affected:
+                told += record(session, [News(None, UNVERIFIED, _digest(session, row, affected))], now)
+            if affected or row.ended_at is not None:
+                row.told_at = now
+    return told
+
+
+def _digest(session: Session, row: Downtime, affected: int) -> dict[str, object]:
+    members = session.execute(
+        select(Job.id, Job.name, Server.name.label("server"), Job.expected_at)
+        .join(Server)
+        .where(Job.downtime_id == row.id)
+        .order_by(Server.name, Job.name)
+        .limit(MEMBERS_TOLD)
+    )
+    return {
+        **overdue.downtime_facts(row.began_at, row.ended_at),
+        "count": affected,
+        "members": [overdue.member_facts(*each) for each in members],
+    }

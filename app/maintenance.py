@@ -1,0 +1,165 @@
+"""Maintenance windows: when backups may be late, once or every week, of everything, a server or a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.deadline import Span
+from app.models import Job, MaintenanceWindow
+from app.recurrence import WEEKDAYS
+
+LONGEST_MINUTES = 7 * 24 * 60
+
+
+class WindowError(ValueError):
+    """The window makes no sense; `field` names the value that is wrong, the text what was expected."""
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"{field}: {expected}")
+        self.field = field
+        self.expected = expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Once from `starts_at` to `ends_at`, or on each of `weekdays` from `start_time` (HH:MM in `zone`)."""
+
+    server_id: int | None = None
+    job_id: int | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    weekdays: frozenset[str] = frozenset()
+    start_time: str = ""
+    duration_minutes: int = 0
+    zone: str = "UTC"
+
+    def concerns(self, server_id: int, job_id: int) -> bool:
+        return self.server_id in (None, server_id) and self.job_id in (None, job_id)
+
+    def spans(self, from_at: datetime, to_at: datetime) -> Iterator[Span]:
+        """Its stretches that touch the time from `from_at` to `to_at`, in order."""
+        wanted = Span(from_at, to_at)
+        found = self._once() if self.starts_at else self._weekly(from_at, to_at)
+        return (span for span in found if span.touches(wanted))
+
+    def _once(self) -> Iterator[Span]:
+        if self.starts_at and self.ends_at:
+            yield Span(self.starts_at, self.ends_at)
+
+    def _weekly(self, from_at: datetime, to_at: datetime) -> Iterator[Span]:
+        zone = ZoneInfo(self.zone)
+        length = timedelta(minutes=self.duration_minutes)
+        day = (from_at - length).astimezone(zone).date() - timedelta(days=1)
+        last = to_at.astimezone(zone).date()
+        while day <= last:
+            if WEEKDAYS[day.weekday()] in self.weekdays:
+                began_at = self._start(day, zone)
+                yield Span(began_at, began_at + length)
+            day += timedelta(days=1)
+
+    def _start(self, day: date, zone: ZoneInfo) -> datetime:
+        hour, minute = self.start_time.split(":")
+        # A time that a night of changing clocks skips counts as the same moment by the clock before it.
+        local = datetime(day.year, day.month, day.day, int(hour), int(minute), tzinfo=zone)
+        return local.astimezone(UTC)
+
+
+def check(window: Window) -> Window:
+    """The window itself when it makes sense; WindowError names what does not."""
+    try:
+        ZoneInfo(window.zone)
+    except (ValueError, OSError, LookupError):
+        raise WindowError("zone", "a time zone such as Europe/Paris") from None
+    if window.starts_at or window.ends_at:
+        if not window.starts_at or not window.ends_at or window.ends_at <= window.starts_at:
+            raise WindowError("ends_at", "a time after the start")
+        if window.ends_at - window.starts_at > timedelta(days=366):
+            raise WindowError("ends_at", "at most a year after the start; pause the backups instead")
+        return window
+    if not window.weekdays or not window.weekdays <= set(WEEKDAYS):
+        raise WindowError("weekdays", "one or more of " + ", ".join(WEEKDAYS))
+    _check_start_time(window.start_time)
+    if not 1 <= window.duration_minutes <= LONGEST_MINUTES:
+        raise WindowError("duration_minutes", f"a number from 1 to {LONGEST_MINUTES}")
+    return window
+
+
+def _check_start_time(text: str) -> None:
+    hour, colon, minute = text.partition(":")
+    digits = len(hour) == len(minute) == 2 and (hour + minute).isascii() and (hour + minute).isdecimal()
+    if not colon or not digits or int(hour) > 23 or int(minute) > 59:
+        raise WindowError("start_time", "a time such as 22:00")
+
+
+def of_row(row: MaintenanceWindow) -> Window:
+    return Window(
+        server_id=row.server_id,
+        job_id=row.job_id,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        weekdays=frozenset(filter(None, (row.weekdays or "").split(","))),
+        start_time=row.start_time or "",
+        duration_minutes=row.duration_minutes or 0,
+        zone=row.zone,
+    )
+
+
+def load(session: Session) -> list[Window]:
+    """All windows that can be used; a zone this machine no longer knows leaves its window out."""
+    found = []
+    for row in session.scalars(select(MaintenanceWindow)):
+        try:
+            found.append(check(of_row(row)))
+        except WindowError:
+            continue
+    return found
+
+
+def spans(
+    windows: Sequence[Window], server_id: int, job_id: int, from_at: datetime, to_at: datetime
+) -> list[Span]:
+    """The maintenance of a job between two moments; further on as long as it moves the later one."""
+    mine = [each for each in windows if each.concerns(server_id, job_id)]
+    if not mine:
+        return []
+    # What stops the clock may carry the deadline into the next window.
+    reach = to_at + sum((_longest(each) for each in mine), timedelta())
+    return [span for each in mine for span in each.spans(from_at, reach)]
+
+
+def _longest(window: Window) -> timedelta:
+    if window.starts_at and window.ends_at:
+        return window.ends_at - window.starts_at
+    return timedelta(minutes=window.duration_minutes) * 7
+
+
+def add(session: Session, name: str, window: Window, now: datetime) -> MaintenanceWindow:
+    """Store a window; WindowError when it makes no sense."""
+    checked = check(window)
+    row = MaintenanceWindow(
+        name=name[:120],
+        server_id=checked.server_id,
+        job_id=checked.job_id,
+        starts_at=checked.starts_at,
+        ends_at=checked.ends_at,
+        weekdays=",".join(day for day in WEEKDAYS if day in checked.weekdays) or None,
+        start_time=checked.start_time or None,
+        duration_minutes=checked.duration_minutes or None,
+        zone=checked.zone,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def remove(session: Session, row: MaintenanceWindow, now: datetime) -> None:
+    """Delete a window; the jobs that were late by its leave are looked at by the next check."""
+    session.execute(delete(MaintenanceWindow).where(MaintenanceWindow.id == row.id))
+    session.execute(update(Job).where(Job.state.in_(("late", "failed"))).values(attention_at=now))

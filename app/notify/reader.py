@@ -1,0 +1,68 @@
+"""Whom a message speaks to: a language, a time zone; and facts that are told even when they are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_skeleton, format_time
+
+from app import clock
+from app.notify.channel import shortened
+from app.notify.cleaning import one_line
+
+Facts = Mapping[str, object]
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    locale: Locale
+    zone: tzinfo
+    zone_name: str
+
+    def time(self, value: object) -> str | None:
+        """A fact such as `2026-11-23T07:00:00Z` in the reader's words; None when there is none."""
+        known = moment_of(value)
+        if known is None:
+            return None
+        moment = known.astimezone(self.zone)
+        day = format_skeleton("yMMMEd", moment, locale=self.locale)
+        text = f"{day}, {format_time(moment, 'short', locale=self.locale)}"
+        # CLDR's narrow space turns into a question mark on its way through some channels.
+        return text.replace("\u202f", " ").replace("\u00a0", " ")
+
+
+def locale_of(language: str) -> Locale:
+    try:
+        return Locale.parse(language.replace("-", "_"))
+    except (UnknownLocaleError, ValueError, TypeError):
+        return Locale("en")
+
+
+def zone_of(name: str) -> tuple[tzinfo, str]:
+    # A name that is no file of the zone database ends in one of several errors.
+    try:
+        return ZoneInfo(name), name
+    except (ValueError, OSError, LookupError):
+        return UTC, "UTC"
+
+
+def moment_of(value: object) -> datetime | None:
+    # A fact that can't be read is left out: the message itself must not be lost over it.
+    try:
+        return clock.from_iso(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def name(facts: Facts, key: str) -> str:
+    return shortened(one_line(str(facts.get(key) or "?")), LONGEST_NAME)
+
+
+def number(facts: Facts, key: str) -> int:
+    value = facts.get(key)
+    return value if isinstance(value, int) else 0
