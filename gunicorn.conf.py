@@ -66,4 +66,5 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    worker.app.callable.extensions["presence"].start()
     _hear_signals()

@@ -14,6 +14,7 @@ from app.cron_client import CronClient
 from app.db import EXTENSION, Database
 from app.extensions import babel, csrf
 from app.interval import FILE_NAME, Reader
+from app.presence import Presence
 from app.settings import Settings
 
 
@@ -37,6 +38,7 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["settings"] = settings
     app.extensions[EXTENSION] = Database(settings.database_url)
+    app.extensions["presence"] = Presence(app.extensions[EXTENSION])
     app.extensions["interval"] = Reader(settings.instance_path / FILE_NAME)
     app.extensions["cron_client"] = CronClient(
         settings.cron_service_url,

@@ -20,9 +20,9 @@ from app.sentences import reminder_name
 from app.settings import REMINDERS
 
 TYPED = "typed"
-_LOCAL_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+LOCAL_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 _MOST_MINUTES = 31 * 24 * 60
-_DAYS = {
+DAYS = {
     "mon": _l("Monday"),
     "tue": _l("Tuesday"),
     "wed": _l("Wednesday"),
@@ -34,7 +34,14 @@ _DAYS = {
 
 
 class PauseForm(FlaskForm):  # type: ignore[misc]
-    until = DateTimeLocalField(_l("Until (empty: until resumed)"), [Optional()], format=_LOCAL_FORMATS)
+    until = DateTimeLocalField(_l("Until (empty: until resumed)"), [Optional()], format=LOCAL_FORMATS)
+
+    def until_at(self, zone: str) -> datetime | None:
+        return in_zone(self.until.data, zone) if self.until.data else None
+
+
+class AcknowledgeForm(FlaskForm):  # type: ignore[misc]
+    until = DateTimeLocalField(_l("Until (empty: until it recovers)"), [Optional()], format=LOCAL_FORMATS)
 
     def until_at(self, zone: str) -> datetime | None:
         return in_zone(self.until.data, zone) if self.until.data else None
@@ -62,12 +69,12 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
     repeat = StringField(_l("Repeat"), [InputRequired(), Length(max=60)])
     days = SelectMultipleField(
         _l("Allowed weekdays (none: all)"),
-        choices=[SelectChoice(value, label) for value, label in _DAYS.items()],
+        choices=[SelectChoice(value, label) for value, label in DAYS.items()],
         option_widget=CheckboxInput(),
         widget=ListWidget(prefix_label=False),
     )
     zone = StringField(_l("Time zone"), [InputRequired(), Length(max=60)])
-    first = DateTimeLocalField(_l("First run, in that zone"), [InputRequired()], format=_LOCAL_FORMATS)
+    first = DateTimeLocalField(_l("First run, in that zone"), [InputRequired()], format=LOCAL_FORMATS)
 
     def schedule(self, now: datetime) -> Schedule | None:
         """The schedule as entered; None after putting the error beside the field it is about."""

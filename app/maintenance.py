@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -95,6 +95,24 @@ def _check_start_time(text: str) -> None:
     digits = len(hour) == len(minute) == 2 and (hour + minute).isascii() and (hour + minute).isdecimal()
     if not colon or not digits or int(hour) > 23 or int(minute) > 59:
         raise WindowError("start_time", "a time such as 22:00")
+
+
+def describe(window: Window) -> str:
+    """The window in a line, for the audit log and the command line."""
+    scope = "all"
+    if window.job_id is not None:
+        scope = f"job {window.job_id}"
+    elif window.server_id is not None:
+        scope = f"server {window.server_id}"
+    if window.starts_at and window.ends_at:
+        return f"{window.starts_at:%Y-%m-%dT%H:%MZ} to {window.ends_at:%Y-%m-%dT%H:%MZ}, {scope}"
+    days = ",".join(day for day in WEEKDAYS if day in window.weekdays)
+    return f"{days} {window.start_time} for {window.duration_minutes} min, {window.zone}, {scope}"
+
+
+def limited(window: Window, server_id: int | None, job_id: int | None) -> Window:
+    """The same window for one server or job only."""
+    return replace(window, server_id=server_id, job_id=job_id)
 
 
 def of_row(row: MaintenanceWindow) -> Window:

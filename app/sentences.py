@@ -36,6 +36,7 @@ _KINDS = {
     "failed": _l("Failed"),
     "reminder": _l("Reminder"),
     "recovered": _l("Recovered"),
+    "unverified": _l("Unverified"),
     "test": _l("Test"),
 }
 _DELIVERIES = {
@@ -106,6 +107,7 @@ def reason(job: Job) -> str:
     told = [_lead(str(why or ""), facts)]
     if why in _EXPECTING and told[0]:
         told.append(_tolerance(facts))
+        told += _excuses(facts)
     if why != "new":
         told.append(_last_good(facts))
     if why in _SILENT:
@@ -155,6 +157,26 @@ def _tolerance(facts: dict[str, object]) -> str:
         late = {"tolerance": duration(seconds), "time": moment(overdue_at)}
         return _("tolerance %(tolerance)s, so overdue since %(time)s", **late)
     return _("tolerance %(tolerance)s", tolerance=duration(seconds))
+
+
+def _excuses(facts: dict[str, object]) -> list[str]:
+    """Why the deadline is later than the tolerance says."""
+    told = []
+    overdue_at = when(facts.get("overdueAt"))
+    maintenance_at = when(facts.get("maintenanceUntilAt"))
+    if maintenance_at:
+        told.append(_("maintenance until %(time)s", time=moment(maintenance_at)))
+    unverified = facts.get("unverified")
+    if isinstance(unverified, dict):
+        began_at, ended_at = when(unverified.get("beganAt")), when(unverified.get("endedAt"))
+        if ended_at:
+            span = {"start": moment(began_at), "end": moment(ended_at)}
+            told.append(_("unverified: Veilleur could not take reports from %(start)s to %(end)s", **span))
+        else:
+            told.append(_("unverified: Veilleur can't take reports since %(start)s", start=moment(began_at)))
+    if told and overdue_at and facts.get("reason") == "late":
+        told.append(_("overdue from %(time)s", time=moment(overdue_at)))
+    return told
 
 
 def _last_good(facts: dict[str, object]) -> str:

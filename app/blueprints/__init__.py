@@ -8,6 +8,7 @@ from app.blueprints.dashboard import bp as dashboard_bp
 from app.blueprints.health import bp as health_bp
 from app.blueprints.ingest import bp as ingest_bp
 from app.blueprints.jobs import bp as jobs_bp
+from app.blueprints.maintenance import bp as maintenance_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
 
@@ -18,6 +19,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     health_bp,
     ingest_bp,
     jobs_bp,
+    maintenance_bp,
     proxy_bp,
     quarantine_bp,
 )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app import access, audit, checks, clock, job_forms, jobs, record, reports
 from app.db import database
-from app.job_forms import PauseForm, ReminderForm, ScheduleForm, ToleranceForm
+from app.job_forms import AcknowledgeForm, PauseForm, ReminderForm, ScheduleForm, ToleranceForm
 from app.models import Alert, Delivery, Job, JobSchedule, Report, ReportBody
 from app.recurrence import RecurrenceError, Schedule, upcoming
 
@@ -57,6 +57,7 @@ def _page(job_id: int, refused: FlaskForm | None = None) -> str:
         occurrences=_occurrences(job_forms.typed_row(job), clock.utcnow()),
         forms=_forms(job, refused),
         refused=refused,
+        is_quiet=checks.is_quiet(job, clock.utcnow()),
         zones=job_forms.zones(),
     )
 
@@ -96,12 +97,14 @@ def _newest_alerts(job_id: int) -> Select[Alert]:
 
 
 def _deliveries(rows: Session, alerts: Sequence[Alert]) -> dict[int, list[Delivery]]:
-    grouped: dict[int, list[Delivery]] = {alert.id: [] for alert in alerts}
-    if grouped:
-        query = select(Delivery).options(joinedload(Delivery.channel)).where(Delivery.alert_id.in_(grouped))
+    # One that was told with others has the deliveries of the message they share.
+    sent_as = {alert.id: alert.group_id or alert.id for alert in alerts}
+    found: dict[int, list[Delivery]] = {number: [] for number in sent_as.values()}
+    if found:
+        query = select(Delivery).options(joinedload(Delivery.channel)).where(Delivery.alert_id.in_(found))
         for delivery in rows.scalars(query.order_by(Delivery.id)):
-            grouped[delivery.alert_id].append(delivery)
-    return grouped
+            found[delivery.alert_id].append(delivery)
+    return {alert_id: found[number] for alert_id, number in sent_as.items()}
 
 
 def _occurrences(row: JobSchedule | None, now: datetime) -> list[datetime]:
@@ -122,6 +125,7 @@ def _forms(job: Job, refused: FlaskForm | None) -> dict[str, FlaskForm]:
     minutes = None if job.tolerance_seconds is None else job.tolerance_seconds // 60
     forms: list[FlaskForm] = [
         PauseForm(formdata=None),
+        AcknowledgeForm(formdata=None),
         ToleranceForm(formdata=None, minutes=minutes),
         ReminderForm(formdata=None, reminder=job.reminder or "").offer(chosen.reminder),
         job_forms.filled_schedule_form(job_forms.typed_row(job), chosen.timezone),
@@ -228,6 +232,36 @@ def resume(job_id: int) -> ResponseReturnValue:
     with _changing(job_id, "job resumed") as (job, _told, _now):
         job.paused_at = job.paused_until_at = None
     return _back(job_id, _("Resumed: this backup is watched again."))
+
+
+@bp.post(f"/{_JOB}/acknowledge")
+@access.administrator
+def acknowledge(job_id: int) -> ResponseReturnValue:
+    """Somebody knows: no reminder and no further failure is told until it recovers, or until a time."""
+    form = AcknowledgeForm()
+    if not form.validate():
+        return _page(job_id, form), 400
+    until_at = form.until_at(access.settings().timezone)
+    if until_at is not None and until_at <= clock.utcnow():
+        form.until.errors = [_("This time is over already.")]
+        return _page(job_id, form), 400
+    with database().reading() as rows:
+        if _find(rows, job_id).state not in ("overdue", "failed"):
+            flash(_("Nothing to acknowledge: this backup is neither overdue nor failing."), "warning")
+            return redirect(url_for("jobs.show", job_id=job_id))
+    with _changing(job_id, "alert acknowledged") as (job, told, now):
+        job.acknowledged_at, job.acknowledged_until_at = now, until_at
+        job.acknowledged_by = access.actor()
+        told["after"] = clock.iso(until_at) or "until it recovers"
+    return _back(job_id, _("Acknowledged: quiet until it recovers or the time is over."))
+
+
+@bp.post(f"/{_JOB}/acknowledge/withdraw")
+@access.administrator
+def withdraw_acknowledgement(job_id: int) -> ResponseReturnValue:
+    with _changing(job_id, "acknowledgement withdrawn") as (job, _told, _now):
+        job.acknowledged_at = job.acknowledged_until_at = job.acknowledged_by = None
+    return _back(job_id, _("Reminders go out again."))
 
 
 @bp.post(f"/{_JOB}/tolerance")

@@ -7,9 +7,10 @@ from flask import Flask
 from app.commands.accounts import key, user
 from app.commands.channels import channel
 from app.commands.database import db
+from app.commands.maintenance import maintenance_group
 from app.commands.monitoring import check, interval_command
 
 
 def register(app: Flask) -> None:
-    for command in (channel, check, db, interval_command, key, user):
+    for command in (channel, check, db, interval_command, key, maintenance_group, user):
         app.cli.add_command(command)

@@ -11,6 +11,7 @@ from flask.cli import with_appcontext
 
 from app import checks, clock, interval
 from app.checks import Policy
+from app.commands.moment import Moment
 from app.commands.trace import note, settings, who
 from app.cron_client import CronClient, CronServiceUnavailable
 from app.db import database
@@ -63,20 +64,6 @@ def _tell_service() -> None:
     except CronServiceUnavailable:
         told = False
     click.echo("In force now." if told else "The cron service is not running; it will obey when it starts.")
-
-
-class Moment(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(
-        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return clock.from_iso(value)
-        except ValueError as problem:
-            self.fail(f"{value!r} can't be read: {problem}", param, ctx)
 
 
 @click.command("check", help="Check for overdue backups now, or show what would be overdue at another time.")

@@ -1,0 +1,38 @@
+"""The web application's sign of life: as long as it is left, reports can be taken in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import clock, downtime
+from app.db import Database
+
+log = logging.getLogger(__name__)
+
+
+class Presence:
+    """A thread beside the requests, one in each worker process; begun only after the fork."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                downtime.beat(self._database, clock.utcnow())
+            except SQLAlchemyError as problem:
+                log.error("no sign of life could be written: %s", str(problem).partition("\n")[0])
+            if self._over.wait(downtime.BEAT_SECONDS):
+                return
