@@ -14,6 +14,7 @@ from app.models import (
     Alert,
     AuditEntry,
     Delivery,
+    Downtime,
     LoginFailure,
     QuarantinedBody,
     Report,
@@ -51,6 +52,7 @@ def remove_stored_data(
         "quarantined bodies": (QuarantinedBody, QuarantinedBody.id, QuarantinedBody.received_at < limit_at),
         "alerts": (Alert, Alert.id, _old_alert(limit_at)),
         "task runs": (TaskRun, TaskRun.id, _old_task_run(now - timedelta(days=TASK_RUN_DAYS))),
+        "downtimes": (Downtime, Downtime.id, Downtime.ended_at < now - timedelta(days=TASK_RUN_DAYS)),
         "sessions": (UserSession, UserSession.token_hash, UserSession.expires_at < now),
         "login failures": (LoginFailure, LoginFailure.username, _old_login_failure(now)),
     }
