@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from flask_babel import gettext as _
@@ -42,6 +43,11 @@ class PauseForm(FlaskForm):  # type: ignore[misc]
 
 class AcknowledgeForm(FlaskForm):  # type: ignore[misc]
     until = DateTimeLocalField(_l("Until (empty: until it recovers)"), [Optional()], format=LOCAL_FORMATS)
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        # The form to pause stands on the same page, where an id may be used once.
+        self.until.id = self.until.label.field_id = "acknowledge-until"
 
     def until_at(self, zone: str) -> datetime | None:
         return in_zone(self.until.data, zone) if self.until.data else None

@@ -164,7 +164,13 @@ def add_channel(session: Session, name: str = "phone", kind: str = "ntfy", **col
 
 
 def add_alert(session: Session, job: Job, kind: str = "overdue", **columns: Any) -> Alert:
-    values = {"message_id": f"{next(_numbers):032x}", "facts": {}, "created_at": NOW, **columns}
+    values = {
+        "message_id": f"{next(_numbers):032x}",
+        "facts": {},
+        "created_at": NOW,
+        "routed_at": NOW,
+        **columns,
+    }
     alert = Alert(job_id=job.id, kind=kind, **values)
     session.add(alert)
     session.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,9 +12,11 @@ import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from sqlalchemy import update
 
 from app import clock
 from app.db import Database
+from app.models import Job, MaintenanceWindow
 from tests import factories
 from tests.conftest import CHECKOUT, SAMPLES, require_tool
 from tests.processes import PASSWORD, Veilleur, until
@@ -186,6 +188,12 @@ def fill(path: Path) -> int:
                 error=None if good else "UserInformationException: The destination is full",
             )
         alert = factories.add_alert(rows, job, created_at=now - timedelta(hours=11))
+        rows.add_all(_windows(now))
+        rows.execute(
+            update(Job)
+            .where(Job.state == "failed")
+            .values(acknowledged_at=now - timedelta(hours=2), acknowledged_by="admin")
+        )
         phone, mail = factories.add_channel(rows), factories.add_channel(rows, "the office", "email")
         factories.add_delivery(rows, alert, phone, detail="200 OK")
         factories.add_delivery(
@@ -208,8 +216,22 @@ def fill(path: Path) -> int:
     return number
 
 
+def _windows(now: datetime) -> list[MaintenanceWindow]:
+    once = {"starts_at": now, "ends_at": now + timedelta(hours=6)}
+    weekly = {"weekdays": "sat,sun", "start_time": "22:00", "duration_minutes": 240}
+    return [
+        MaintenanceWindow(name="Moving the rack", zone="Europe/Paris", created_at=now, **once),
+        MaintenanceWindow(name="Patching", zone="Europe/Paris", created_at=now, server_id=1, **weekly),
+    ]
+
+
 def _why(state: str) -> dict[str, object]:
     facts: dict[str, object] = {}
+    if state == "late":
+        facts = {
+            "maintenanceUntilAt": "2026-11-22T23:00:00Z",
+            "unverified": {"beganAt": "2026-11-22T20:00:00Z", "endedAt": "2026-11-22T21:30:00Z"},
+        }
     if state == "failed":
         facts = {"outcome": "Fatal", "lastReportAt": "2026-11-22T21:03:00Z", "error": "The folder is missing"}
     return factories.why(state, **facts)
@@ -219,6 +241,8 @@ PAGES = {
     "dashboard": "/",
     "overdue": "/?state=overdue",
     "monitoring": "/settings/monitoring",
+    "maintenance": "/settings/maintenance",
+    "acknowledged": "/jobs/{acknowledged}",
     "job": "/jobs/{job}",
     "report": "/jobs/{job}/reports/{report}",
     "delete": "/jobs/{job}/delete",
@@ -243,7 +267,9 @@ def test_every_page_is_accessible_and_fits_the_screen(
     problems = _look(page, "login", f"{size}-{scheme}")
     visitor.log_in()
     for name, path in PAGES.items():
-        visitor.go(path.format(job=job_id, report=_a_report(veilleur, job_id)))
+        acknowledged = _number(veilleur, "SELECT id FROM job WHERE acknowledged_at IS NOT NULL")
+        report = _number(veilleur, f"SELECT id FROM report WHERE job_id = {job_id} AND NOT good LIMIT 1")
+        visitor.go(path.format(job=job_id, report=report, acknowledged=acknowledged))
         page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
         problems += _look(page, name, f"{size}-{scheme}")
     assert visitor.wrong == []
@@ -254,13 +280,10 @@ def test_every_page_is_accessible_and_fits_the_screen(
     assert problems == []
 
 
-def _a_report(veilleur: Veilleur, job_id: int) -> int:
+def _number(veilleur: Veilleur, query: str) -> int:
     database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
     with database.reading() as rows:
-        found = rows.connection().exec_driver_sql(
-            "SELECT id FROM report WHERE job_id = ? AND NOT good LIMIT 1", (job_id,)
-        )
-        number = int(found.scalar_one())
+        number = int(rows.connection().exec_driver_sql(query).scalar_one())
     database.dispose()
     return number
 
