@@ -56,6 +56,11 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def visitors(here: Site) -> Visitors:
+    return Visitors(here)
+
+
 def links(page: str) -> list[str]:
     return re.findall(r'(?:href|src|action)="([^"]*)"', page)
 
@@ -75,11 +80,12 @@ def test_redirects_and_links_name_no_host_whatever_the_caller_says_ours_is(here:
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=str)
-def test_without_a_trusted_proxy_a_claimed_address_is_in_no_answer(here: Site, claim: dict[str, str]) -> None:
-    visitors = Visitors(here)
+def test_without_a_trusted_proxy_a_claimed_address_is_in_no_answer(
+    visitors: Visitors, claim: dict[str, str]
+) -> None:
     for row in ROWS:
         if row.method == "GET":
-            furnish(here)
+            furnish(visitors.here)
             with visitors.send("admin", row, headers=claim) as answer:
                 assert EVIL not in answer.text + str(answer.headers), row
                 assert answer.status_code == int(row.expected["admin"]), row
