@@ -2,6 +2,7 @@
 # make test   everything that must pass before a change is taken
 # make bench  measure; prints tables
 # make lock   pin the dependencies of setup.cfg anew
+# make audit  look for published holes in what is pinned (asks pypi.org; a package it can't ask about is a failure)
 
 PYTHON ?= python3
 PORT ?= 9666
@@ -12,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile setup.cfg --universal --python-version 3.11 --g
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test bench lock
+.PHONY: run test bench lock audit
 
 # honcho hands PORT to the first process and PORT + 100 to the second; the Procfile takes the 100 off again.
 run: $(VENV)/.installed
@@ -30,6 +31,10 @@ bench: $(VENV)/.installed-dev
 lock: $(VENV)/.installed-dev
 	$(COMPILE) -o requirements.txt
 	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt
+
+# In an environment of its own: it brings thirty packages that nothing else here needs.
+audit: $(VENV)/.installed-dev
+	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes -r requirements-dev.txt
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
-from app import clock, create_app, installation, welcome
+from app import clock, create_app, installation, log_lines, welcome
 from app.accounts import AccountError
 from app.schema import SchemaTooNew
 from app.settings import SettingError, load
@@ -29,7 +28,7 @@ def _assemble() -> Flask:
     except DBAPIError as problem:
         reason = str(problem.orig).partition("\n")[0]
         sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: the database can't be used ({reason})")
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_lines.set_up(settings.log_level)
     if first_start:
         welcome.tell(settings, first_start)
     return create_app(settings)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -16,6 +19,9 @@ from app.extensions import babel, csrf
 from app.interval import FILE_NAME, Reader
 from app.presence import Presence
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 def create_app(settings: Settings) -> Flask:
@@ -64,5 +70,21 @@ def _believe_proxies(app: Flask, count: int) -> None:
     # Only what the outermost trusted proxy wrote is believed; with none in front, nothing is.
     if count:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=count, x_proto=count, x_host=count, x_port=count, x_prefix=count
+            _plain_prefix(app.wsgi_app),
+            x_for=count,
+            x_proto=count,
+            x_host=count,
+            x_port=count,
+            x_prefix=count,
         )
+
+
+def _plain_prefix(application: WSGIApplication) -> WSGIApplication:
+    """Many a proxy hands on the X-Forwarded-Prefix of the client; only a path may stand before our links."""
+
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not re.fullmatch(r"(/[\w.~%@+-]+)*", environ.get("SCRIPT_NAME", "")):
+            environ["SCRIPT_NAME"] = ""
+        return application(environ, start_response)
+
+    return checked

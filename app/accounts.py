@@ -14,6 +14,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from app.db import insert_if_absent
 from app.models import ApiKey, LoginFailure, User, UserSession
+from app.notify.cleaning import one_line
 
 ADMINISTRATOR = "administrator"
 VIEWER = "viewer"
@@ -172,10 +173,11 @@ def add_key(session: Session, label: str, scope: str, now: datetime) -> str:
     """Make an API key and return it: the only time it can be seen."""
     if scope not in SCOPES:
         raise AccountError("scope: one of " + ", ".join(SCOPES))
-    if not 1 <= len(label.strip()) <= 120:
+    label = one_line(label)
+    if not 1 <= len(label) <= 120:
         raise AccountError("label: 1 to 120 characters")
     key = "vk_" + secrets.token_urlsafe(24)
-    session.add(ApiKey(label=label.strip(), scope=scope, key_hash=digest(key), hint=key[:8], created_at=now))
+    session.add(ApiKey(label=label, scope=scope, key_hash=digest(key), hint=key[:8], created_at=now))
     return key
 
 

@@ -196,6 +196,28 @@ def test_a_cookie_from_before_the_login_is_worth_nothing_after_it(here: Site) ->
     assert me(attacker).status_code == 401
 
 
+def test_a_cookie_planted_before_the_login_form_is_worth_nothing_after_it(here: Site) -> None:
+    """Neither the one of a stranger nor the one of the attacker's own login."""
+    for planted in (here.stranger(), here.viewer().client):
+        planted.get("/api/csrf")
+        cookie = planted.get_cookie("veilleur_session")
+        assert cookie is not None
+        victim = here.stranger()
+        victim.set_cookie("veilleur_session", cookie.value)
+        token = victim.get("/api/csrf").json["csrfToken"]
+        form = {"csrf_token": token, "username": "admin", "password": PASSWORD, "next": ""}
+        answer = victim.post("/login", data=form)
+        assert (answer.status_code, answer.location) == (302, "/")
+        assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= flags(answer)
+        assert me(victim).json["user"]["username"] == "admin"
+        attacker = here.stranger()
+        attacker.set_cookie("veilleur_session", cookie.value)
+        assert me(attacker).status_code == 401
+        logout = attacker.post("/api/auth/logout", headers={"X-CSRF-Token": token})
+        assert logout.status_code == 401
+        assert me(victim).status_code == 200
+
+
 def test_logging_in_again_ends_the_session_before_it(here: Site) -> None:
     admin = here.administrator()
     old = admin.cookie
@@ -385,6 +407,14 @@ def test_a_login_leads_on_to_the_page_that_was_asked_for(here: Site, target: str
         "javascript:alert(1)",
         "evil.example",
         "http:evil.example",
+        "https:evil.example",
+        "https:/evil.example",
+        "https:\\\\evil.example",
+        "%2f%2fevil.example",
+        "%5cevil.example",
+        "data:text/html,evil",
+        "/\x0b/evil.example",
+        "/\x00/evil.example",
         "/\r\nSet-Cookie: x=y",
         "//[evil",
     ],

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from flask import Flask
-from flask.testing import FlaskClient
 
-from app import access
-from app.access import Rule
 from app.cron import control
 from app.settings import SETTINGS
 from tests.conftest import CHECKOUT
@@ -27,7 +24,15 @@ LONGEST_FUNCTION = 50
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
     "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports"},
-    "world": {"settings", "setting_checks", "setting_table", "interval", "notify", "cron_client"},
+    "world": {
+        "settings",
+        "setting_checks",
+        "setting_table",
+        "interval",
+        "notify",
+        "cron_client",
+        "log_lines",
+    },
     "storage": {"extensions", "db", "models", "schema"},
     "work": {
         "record",
@@ -301,113 +306,3 @@ def test_every_reference_of_the_description_leads_somewhere() -> None:
         found = document
         for part in target.split("/"):
             found = found[part]
-
-
-# Access
-
-TO_LOGIN = 302  # a page sends a stranger to the login page
-UNAUTHORIZED = 401
-
-# What each route answers to somebody without session, key and token.
-STRANGERS: dict[tuple[str, str], int] = {
-    ("GET", "/"): TO_LOGIN,
-    ("GET", "/api/auth/me"): UNAUTHORIZED,
-    ("POST", "/api/auth/login"): 415,
-    ("POST", "/api/auth/logout"): UNAUTHORIZED,
-    ("GET", "/api/cron-config"): 200,
-    ("POST", "/api/cron-config"): UNAUTHORIZED,
-    ("GET", "/api/cron/{path}"): 503,
-    ("POST", "/api/cron/{path}"): UNAUTHORIZED,
-    ("GET", "/api/csrf"): 200,
-    ("GET", "/api/health"): 503,
-    ("GET", "/api/ping"): 200,
-    ("POST", "/api/upload"): UNAUTHORIZED,
-    ("PUT", "/api/upload"): UNAUTHORIZED,
-    ("GET", "/jobs/{job_id}"): TO_LOGIN,
-    ("GET", "/jobs/{job_id}/delete"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/delete"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/acknowledge"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/acknowledge/withdraw"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/pause"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/reminder"): TO_LOGIN,
-    ("GET", "/jobs/{job_id}/reports/{report_id}"): TO_LOGIN,
-    ("GET", "/jobs/{job_id}/reports/{report_id}/raw"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/resume"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/schedule"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/schedule/remove"): TO_LOGIN,
-    ("POST", "/jobs/{job_id}/tolerance"): TO_LOGIN,
-    ("GET", "/login"): 200,
-    ("POST", "/login"): 400,
-    ("GET", "/logout"): TO_LOGIN,
-    ("POST", "/logout"): TO_LOGIN,
-    ("GET", "/quarantine"): TO_LOGIN,
-    ("POST", "/quarantine/{body_id}/delete"): TO_LOGIN,
-    ("GET", "/quarantine/{body_id}/raw"): TO_LOGIN,
-    ("GET", "/settings/maintenance"): TO_LOGIN,
-    ("POST", "/settings/maintenance/once"): TO_LOGIN,
-    ("POST", "/settings/maintenance/weekly"): TO_LOGIN,
-    ("POST", "/settings/maintenance/{window_id}/remove"): TO_LOGIN,
-    ("GET", "/settings/monitoring"): TO_LOGIN,
-    ("POST", "/settings/monitoring"): TO_LOGIN,
-    ("POST", "/settings/monitoring/check"): TO_LOGIN,
-}
-# Whoever adds to these opens a door to everybody.
-PUBLIC = {"auth.csrf_token", "auth.login_page", "health.health", "health.ping", "static"}
-OWN_CHECK = {"auth.login", "auth.login_form", "ingest.upload"}
-PUBLIC_READ = {"config.cron_config", "proxy.read"}
-
-
-def call(client: FlaskClient, method: str, path: str) -> tuple[int, str | None]:
-    answer = client.open(re.sub(r"\{\w+\}", "1", path), method=method)
-    return answer.status_code, answer.location
-
-
-def test_every_route_is_tried_as_a_stranger(here: Site) -> None:
-    assert set(STRANGERS) == routes(here.app), "a new route needs a line in STRANGERS"
-
-
-@pytest.mark.parametrize(("method", "path"), STRANGERS)
-def test_a_stranger_gets_the_answer_that_is_meant(here: Site, method: str, path: str) -> None:
-    status, location = call(here.stranger(), method, path)
-    assert status == STRANGERS[method, path]
-    if status == TO_LOGIN:
-        assert location is not None
-        assert location.startswith("/login")
-
-
-def test_every_route_has_an_access_rule(here: Site) -> None:
-    rules = {each.endpoint: access.rule_of(here.app, each.endpoint) for each in here.app.url_map.iter_rules()}
-    assert None not in rules.values(), rules
-    for rule, expected in (
-        (Rule.PUBLIC, PUBLIC),
-        (Rule.OWN_CHECK, OWN_CHECK),
-        (Rule.PUBLIC_READ, PUBLIC_READ),
-    ):
-        assert {endpoint for endpoint, found in rules.items() if found is rule} == expected
-
-
-def test_whatever_changes_something_is_for_administrators(here: Site) -> None:
-    """But for sessions, which everybody opens and ends for themselves."""
-    own_session = {"auth.logout", "auth.logout_form"} | OWN_CHECK
-    for each in here.app.url_map.iter_rules():
-        if (each.methods or set()) - {"GET", "HEAD", "OPTIONS"} and each.endpoint not in own_session:
-            assert access.rule_of(here.app, each.endpoint) is Rule.ADMINISTRATOR, each.endpoint
-
-
-def test_a_viewer_is_kept_from_everything_an_administrator_does(here: Site) -> None:
-    viewer = here.viewer()
-    adapter = here.app.url_map.bind("localhost")
-    for method, path in routes(here.app):
-        filled = re.sub(r"\{\w+\}", "1", path)
-        endpoint, _values = adapter.match(filled, method=method)
-        if access.rule_of(here.app, endpoint) is Rule.ADMINISTRATOR:
-            answer = viewer.get(filled) if method == "GET" else viewer.post(filled)
-            assert answer.status_code == 403, (method, path)
-
-
-def test_no_form_works_without_its_token(here: Site) -> None:
-    client = here.administrator().client
-    for method, path in routes(here.app):
-        if method == "POST" and path not in ("/api/upload", "/api/auth/login"):
-            status, _location = call(client, method, path)
-            assert status == (UNAUTHORIZED if path.startswith("/api/") else 400), path

@@ -15,6 +15,7 @@ from app.accounts import AccountError
 from app.commands.trace import note
 from app.db import database
 from app.models import ApiKey, User
+from app.notify.cleaning import one_line
 
 user = AppGroup("user", help="Who may log in.")
 key = AppGroup("key", help="API keys of clients and dashboards.")
@@ -80,7 +81,9 @@ def list_keys() -> None:
         for each in rows.scalars(select(ApiKey).order_by(ApiKey.id)):
             state = f"revoked {clock.iso(each.revoked_at)}" if each.revoked_at else "valid"
             used = clock.iso(each.used_at) or "never"
-            click.echo(f"{each.id}\t{each.scope}\t{each.hint}…\t{each.label}\t{state}\tlast used {used}")
+            click.echo(
+                f"{each.id}\t{each.scope}\t{each.hint}…\t{one_line(each.label)}\t{state}\tlast used {used}"
+            )
 
 
 @key.command("revoke", help="Make an API key worthless; takes the number shown by 'flask key list'.")

@@ -15,6 +15,7 @@ from app.commands.trace import note, settings
 from app.db import database
 from app.models import Channel
 from app.notify import KINDS, ConfigError, DeliveryError, check, describe, send, texts
+from app.notify.cleaning import one_line
 
 channel = AppGroup("channel", help="Where messages go.")
 
@@ -49,7 +50,7 @@ def _known_language(_context: click.Context, _option: click.Parameter, value: st
 @click.option("--no-test", is_flag=True, help="Send no test message.")
 def add_channel(kind: str, name: str, pairs: tuple[str, ...], language: str, no_test: bool) -> None:
     config = _checked(kind, pairs)
-    name = name.strip()
+    name = one_line(name)
     if not 1 <= len(name) <= 120:
         raise click.ClickException("name: 1 to 120 characters")
     with database().writing() as rows:
@@ -80,7 +81,7 @@ def list_channels() -> None:
     with database().reading() as rows:
         for each in rows.scalars(select(Channel).order_by(Channel.name)):
             state = "on" if each.enabled else "off"
-            click.echo(f"{each.name}\t{each.kind}\t{state}\t{describe(each.kind, each.config)}")
+            click.echo(f"{one_line(each.name)}\t{each.kind}\t{state}\t{describe(each.kind, each.config)}")
 
 
 @channel.command("test", help="Send a test message now and say what the receiver answered.")

@@ -15,6 +15,7 @@ from app.commands.moment import Moment
 from app.commands.trace import note, settings, who
 from app.cron_client import CronClient, CronServiceUnavailable
 from app.db import database
+from app.notify.cleaning import one_line
 
 _INTERVALS = ", ".join(interval.CRON_EXPRESSIONS)
 
@@ -90,6 +91,6 @@ def _show_overdue(policy: Policy, at: datetime) -> None:
     for server, job, verdict in found:
         why = verdict.why
         click.echo(
-            f"  {job} on {server}: expected {why['expectedAt']} ({why['source']}), "
+            f"  {one_line(job)} on {one_line(server)}: expected {why['expectedAt']} ({why['source']}), "
             f"overdue since {why['overdueAt']}, last good backup {why['lastGoodAt'] or 'never'}"
         )

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from flask_babel import lazy_gettext as _
 
 from app.notify.channel import Config, ConfigError, DeliveryError, Field, Kind, Receipt, shortened, values_of
-from app.notify.cleaning import lines, mask, one_line
+from app.notify.cleaning import lines, mask, neutralized, one_line
 from app.notify.message import Message
 
 _TYPES = {"critical": "failure", "warning": "warning", "info": "info"}
@@ -85,8 +85,8 @@ def send(config: Config, message: Message, timeout_seconds: float) -> Receipt:
         _track(service, running)
         sender.add(service)
     result = sender.notify(
-        title=one_line(message.title),
-        body=lines(message.body),
+        title=neutralized(one_line(message.title)),
+        body=neutralized(lines(message.body)),
         body_format="text",
         notify_type="success" if message.kind == "recovered" else _TYPES.get(message.severity, "info"),
         timeout=timeout_seconds,

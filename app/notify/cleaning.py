@@ -12,6 +12,10 @@ _DROPPED = {"Cc", "Cs", "Co", "Cn"}
 # They turn the reading direction of everything after them, so a name could rewrite a sentence.
 _DIRECTION = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
+# @everyone, <!channel> and <@id>, <https://…|text>, [text](https://…), ||hidden||, ~~struck~~, ```quoted```.
+_CHAT_MARKUP = re.compile(
+    r"(?i)(?<!\w)@(?=\w)|@(?=everyone|here|channel|all|room)|<(?=[!@#:]|\w+:)|\](?=[(\[:])|([|~`])(?=\1)"
+)
 _URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30})://([^\s\"'<>|\\^`{}]+)")
 _AUTHORITY = re.compile(r"[\w.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _PASSWORD_BEFORE_HOST = re.compile(r"[^\s/@:,;<>()\"']{1,100}:[^\s/@<>\"']{1,200}@(?=[\w\[])")
@@ -39,6 +43,14 @@ def one_line(text: str) -> str:
 def lines(text: str) -> str:
     """Keeps line breaks and indentation, drops every other control character."""
     return "\n".join("".join(map(_harmless, line)).rstrip() for line in re.split(r"\r\n|[\r\n]", text))
+
+
+def neutralized(text: str) -> str:
+    """For chat services: mentions, links under another text and hidden passages stay plain text.
+
+    An invisible space breaks each; what a service shows, and addresses of mail and web, stay as they are.
+    """
+    return _CHAT_MARKUP.sub("\\g<0>\u200b", text)
 
 
 def _masked_url(found: re.Match[str]) -> str:

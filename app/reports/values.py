@@ -26,7 +26,9 @@ _SPAN_IN_UNITS = re.compile(
     r"P?(?:(\d+)\s?d)?\s?T?(?:(\d+)\s?h)?\s?(?:(\d+)\s?m(?:in)?)?\s?(?:(\d+(?:\.\d+)?)\s?s)?", re.IGNORECASE
 )
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
-_CONTROLS = dict.fromkeys(range(1, 32), " ") | {127: " "}
+# Control characters and line ends, and what turns the reading direction of everything after it.
+_CONTROLS: dict[int, str | None] = dict.fromkeys((*range(1, 32), *range(127, 160), 0x2028, 0x2029), " ")
+_CONTROLS |= dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF))
 
 
 def plain(text: str, limit: int) -> str:
