@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from app.models import Alert, Channel, Delivery
+from app import fallbacks
+from app.models import Alert, Delivery
 
 OVERDUE = "overdue"
 REMINDER = "reminder"
@@ -42,7 +43,7 @@ def record(session: Session, news: Sequence[News], now: datetime) -> int:
         for each in news
     ]
     ids = session.scalars(insert(Alert).returning(Alert.id, sort_by_parameter_order=True), rows).all()
-    channels = session.scalars(select(Channel.id).where(Channel.enabled)).all()
+    channels = session.scalars(fallbacks.regular_channels()).all()
     deliveries = [
         {"alert_id": alert_id, "channel_id": channel_id, "job_id": each.job_id, "next_attempt_at": now}
         for alert_id, each in zip(ids, news, strict=True)

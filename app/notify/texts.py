@@ -52,9 +52,11 @@ def compose(
     url: str | None,
     zone: str,
     language: str = "en",
+    fallback_for: str | None = None,
 ) -> Message:
     """One message about a job, its times in `facts` as ISO in UTC.
 
+    `fallback_for` names the channel that failed when this one stands in for it.
     An unknown zone counts as UTC, an unknown language as English.
     """
     locale = _locale(language)
@@ -62,6 +64,8 @@ def compose(
     with force_locale(str(locale)):
         title = _title(kind, facts)
         paragraphs = _paragraphs(kind, facts, reader, occurred_at)
+        if fallback_for:
+            paragraphs.insert(1, _stand_in(fallback_for))
         if url:
             paragraphs.append(_("Details: %(url)s", url=url))
     return Message(
@@ -143,6 +147,11 @@ def _paragraphs(kind: str, facts: Facts, reader: _Reader, occurred_at: datetime)
     if kind == "failed" or _is_failing(facts):
         return [_failure(facts), _failure_detail(facts), _known(facts, reader), _after_failure(), times]
     return [_silence(kind, facts, occurred_at), _expectation(facts, reader), _after_silence(), times]
+
+
+def _stand_in(channel: str) -> str:
+    name = shortened(one_line(channel), LONGEST_NAME)
+    return _("This message came this way because the channel %(channel)s failed.", channel=name)
 
 
 def _silence(kind: str, facts: Facts, occurred_at: datetime) -> str:
