@@ -43,7 +43,7 @@ def record(session: Session, news: Sequence[News], now: datetime) -> int:
         for each in news
     ]
     ids = session.scalars(insert(Alert).returning(Alert.id, sort_by_parameter_order=True), rows).all()
-    channels = session.scalars(fallbacks.regular_channels()).all()
+    channels = fallbacks.regular_channels(session)
     deliveries = [
         {"alert_id": alert_id, "channel_id": channel_id, "job_id": each.job_id, "next_attempt_at": now}
         for alert_id, each in zip(ids, news, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import Database, insert_if_absent
@@ -21,11 +21,20 @@ class FallbackCycle(ValueError):
     """A channel would in the end stand in for itself; the text shows the way."""
 
 
-def regular_channels() -> Select[int]:
+def regular_channels(session: Session) -> list[int]:
     """Channels that get every alert: the enabled ones, but not those that stand in for another."""
-    other = aliased(Channel)
-    stands_in = exists().where(other.fallback_id == Channel.id, other.enabled)
-    return select(Channel.id).where(Channel.enabled, ~stands_in).order_by(Channel.id)
+    rows = session.execute(
+        select(Channel.id, Channel.enabled, Channel.fallback_id).order_by(Channel.id)
+    ).all()
+    enabled = [each.id for each in rows if each.enabled]
+    following = {each.id: each.fallback_id for each in rows}
+    stand_ins = set()
+    for channel in enabled:
+        way = following[channel]
+        while way is not None and way not in enabled:
+            way = following[way]
+        stand_ins.add(way)
+    return [each for each in enabled if each not in stand_ins]
 
 
 def set_fallback(session: Session, channel: Channel, other: Channel | None) -> None:

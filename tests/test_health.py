@@ -42,7 +42,7 @@ def state(here: Site) -> tuple[int, str]:
     answer = here.stranger().get("/api/health")
     well = answer.status_code == 200
     assert answer.json["status"] == ("ok" if well else "error")
-    assert set(answer.json) == {"status", "database", "cron", "lastCheckAt"}
+    assert set(answer.json) == {"status", "database", "cron", "lastCheckAt", "channels"}
     return answer.status_code, answer.json["cron"]
 
 
@@ -64,6 +64,7 @@ def test_after_a_check_all_is_well(here: Site) -> None:
             "database": "ok",
             "cron": "ok",
             "lastCheckAt": "2026-12-01T11:55:00Z",
+            "channels": {"status": "none", "failingCount": 0, "failing": []},
         }
 
 

@@ -331,6 +331,7 @@ STRANGERS: dict[tuple[str, str], int] = {
     ("GET", "/quarantine"): TO_LOGIN,
     ("POST", "/quarantine/{body_id}/delete"): TO_LOGIN,
     ("GET", "/quarantine/{body_id}/raw"): TO_LOGIN,
+    ("POST", "/settings/channels/{channel_id}/retry"): TO_LOGIN,
     ("GET", "/settings/monitoring"): TO_LOGIN,
     ("POST", "/settings/monitoring"): TO_LOGIN,
     ("POST", "/settings/monitoring/check"): TO_LOGIN,
