@@ -280,19 +280,21 @@ class Courier:
         self._wake.set()
 
     def _write_down(self, taken: Claim, outcome: Outcome, started_at: datetime, seconds: float) -> None:
-        ends_at = time.monotonic() + _WRITING_SECONDS
+        ends_at, failures = time.monotonic() + _WRITING_SECONDS, 0
         while True:
             try:
                 finish(self._database, taken, outcome, started_at, seconds)
                 return
             except SQLAlchemyError as problem:
-                reason = getattr(problem, "orig", None) or type(problem).__name__
-                log.error("the outcome of delivery %s can't be written: %s", taken.delivery_id, reason)
+                failures += 1
                 # Only what may pass by itself, such as a locked database, is worth another try.
-                if not isinstance(problem, OperationalError):
+                is_over = time.monotonic() > min(ends_at, self._write_until)
+                is_over = is_over or not isinstance(problem, OperationalError)
+                if is_over or failures == 1:
+                    reason = getattr(problem, "orig", None) or type(problem).__name__
+                    log.error("the outcome of delivery %s can't be written: %s", taken.delivery_id, reason)
+                if is_over:
                     return
-            if time.monotonic() > min(ends_at, self._write_until):
-                return
             time.sleep(_POLL_SECONDS)
 
     def _send(self, taken: Claim) -> Outcome:

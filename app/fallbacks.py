@@ -30,15 +30,17 @@ def regular_channels(session: Session) -> list[int]:
     following = {each.id: each.fallback_id for each in rows}
     stand_ins = set()
     for channel in enabled:
-        way = following[channel]
-        while way is not None and way not in enabled:
-            way = following[way]
+        way, steps = following[channel], 0
+        while way is not None and way not in enabled and steps < len(rows):
+            way, steps = following[way], steps + 1
         stand_ins.add(way)
     return [each for each in enabled if each not in stand_ins]
 
 
 def set_fallback(session: Session, channel: Channel, other: Channel | None) -> None:
     """Raises FallbackCycle, and nothing has changed then."""
+    # Two at once could make a circle of which neither sees the other half.
+    session.execute(select(Channel.id).order_by(Channel.id).with_for_update())
     if other is not None:
         way = [channel.name, *(each.name for each in _chain(session, other))]
         if channel.name in way[1:]:

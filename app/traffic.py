@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable
 
@@ -20,6 +21,8 @@ class Traffic:
         self._proven: set[int] = set()
         self._failing: set[int] = set()
         self._sent_count = 0
+        self._turns = itertools.count(1)
+        self._last_turn: dict[int, int] = {}
 
     @property
     def sent_count(self) -> int:
@@ -35,11 +38,11 @@ class Traffic:
             return set(self._under_way)
 
     def room(self, channels: Iterable[int]) -> tuple[dict[int, int], int]:
-        """How many more each channel may have under way, the idlest first, and how many fit in all."""
+        """How many more each channel may have under way, whose turn it is first, and how many fit in all."""
         with self._lock:
             free = self._threads - sum(self._in_flight.values())
             room, failing_room = {}, self._failing_room()
-            for channel in sorted(channels, key=self._count):
+            for channel in sorted(channels, key=self._order):
                 more = self._limit(channel) - self._count(channel)
                 if channel in self._failing:
                     more = min(more, failing_room)
@@ -47,6 +50,10 @@ class Traffic:
                 if more > 0:
                     room[channel] = more
         return room, free
+
+    def _order(self, channel: int) -> tuple[bool, int, int]:
+        # Last the failing ones, and of equals the one that has waited longest for its turn.
+        return channel in self._failing, self._count(channel), self._last_turn.get(channel, 0)
 
     def _limit(self, channel: int) -> int:
         # Should even a proven channel begin to hang, the others still have threads.
@@ -65,6 +72,7 @@ class Traffic:
         with self._lock:
             self._in_flight[channel] = self._count(channel) + 1
             self._under_way.add(delivery_id)
+            self._last_turn[channel] = next(self._turns)
 
     def end(self, delivery_id: int, channel: int, *, delivered: bool) -> None:
         with self._lock:
