@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.db import UtcDateTime
 from app.models import Channel, Delivery
 
 OK, DEGRADED, FAILING, NONE = "ok", "degraded", "failing", "none"
@@ -31,7 +32,7 @@ class FailingChannel:
 def note_failure(session: Session, channel_id: int, detail: str, now: datetime) -> None:
     """The first failure since the last success sets the time; the words are always the newest."""
     news = or_(Channel.failing_since_at.is_(None), Channel.last_error.is_distinct_from(detail))
-    since_at = func.coalesce(Channel.failing_since_at, now)
+    since_at = func.coalesce(Channel.failing_since_at, literal(now, UtcDateTime))
     session.execute(
         update(Channel)
         .where(Channel.id == channel_id, news)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import Database, insert_if_absent
@@ -14,7 +14,7 @@ from app.models import Channel, Delivery
 AFTER_ATTEMPTS = 3
 # So long may a message wait for its turn on a failing channel before the fallback gets it too.
 PATIENCE_SECONDS = 60
-_BATCH = 200
+_BATCH = 500
 
 
 class FallbackCycle(ValueError):
@@ -80,7 +80,8 @@ def stand_in(session: Session, delivery_id: int, now: datetime) -> bool:
 
 
 def cover_waiting(database: Database, now: datetime) -> int:
-    """What waits behind others on a failing channel fails no attempts: it goes to the fallback by its age."""
+    """What waits behind others on a failing channel fails no attempts: it goes to the fallback by its age,
+    and whatever came before it does as well, so that the fallback tells things in their order."""
     with database.reading() as session:
         waiting = [each for channel in _failing(session) for each in _waiting(session, channel, now)]
     if not waiting:
@@ -98,13 +99,18 @@ def _waiting(session: Session, channel: Channel, now: datetime) -> list[int]:
     fallback = fallback_of(session, channel)
     if fallback is None:
         return []
-    other = aliased(Delivery)
+    impatient, other = aliased(Delivery), aliased(Delivery)
+    last = select(func.max(impatient.id)).where(
+        impatient.channel_id == channel.id,
+        impatient.next_attempt_at <= now - timedelta(seconds=PATIENCE_SECONDS),
+    )
     has_it = exists().where(other.alert_id == Delivery.alert_id, other.channel_id == fallback.id)
     query = (
         select(Delivery.id)
         .where(
             Delivery.channel_id == channel.id,
-            Delivery.next_attempt_at <= now - timedelta(seconds=PATIENCE_SECONDS),
+            Delivery.next_attempt_at.is_not(None),
+            Delivery.id <= last.scalar_subquery(),
             ~has_it,
         )
         .order_by(Delivery.id)

@@ -151,6 +151,17 @@ def test_what_waits_behind_a_message_that_fails_goes_to_the_fallback_within_a_mi
     assert [each and each.id for each in told] == [each.id for each in later]
 
 
+def test_what_came_before_a_message_that_waits_reaches_the_fallback_first(
+    database: Database, pair: tuple[int, int]
+) -> None:
+    now = utcnow()
+    tell(database, add_job(database), "overdue", "recovered", now=now)
+    attempt(database, pair[0], REFUSED, now + MINUTE)  # its first failure, and its pause is not over yet
+    assert fallbacks.cover_waiting(database, now + MINUTE) == 2
+    alerts = [each.alert_id for each in deliveries(database, pair[0])]
+    assert [each.alert_id for each in deliveries(database, pair[1])] == alerts
+
+
 def test_what_waits_on_a_channel_that_works_stays_there(database: Database, pair: tuple[int, int]) -> None:
     tell(database, add_job(database), "overdue")
     assert fallbacks.cover_waiting(database, utcnow() + 10 * MINUTE) == 0
