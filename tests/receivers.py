@@ -30,7 +30,7 @@ def refused_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Poll until the condition holds; AssertionError when it never does."""
     ends = time.monotonic() + seconds
     while not condition():

@@ -293,6 +293,30 @@ def _ok_when_released(handler: receivers.Handler) -> None:
     handler.answer(200, b"")
 
 
+def test_an_attempt_under_way_is_not_begun_again_when_the_clock_jumps_ahead(database: Database) -> None:
+    app, now = Flask("test"), _Clock()
+    Babel(app)
+    made = Courier(app, database, load({"VEILLEUR_DELIVERY_SECONDS": "60"}), now)
+    with receivers.HttpReceiver() as http:
+        webhook(database, "hook", http.url)
+        job_id = add_job(database)
+        made.start()
+        tell(database, job_id, "overdue")  # a channel that works may have several under way
+        receivers.wait_until(lambda: len(attempts(database)) == 1, 30)
+        http.behaviour = _ok_when_released
+        tell(database, job_id, "recovered")
+        receivers.wait_until(lambda: len(http.requests) == 2, 30)
+        now.ahead = DAY
+        # Its claim has run out, so it is taken on once more, and nothing is sent for that.
+        receivers.wait_until(lambda: deliveries(database)[1].attempts == 2, 30)
+        tell(database, add_job(database, "another"), "overdue")
+        receivers.wait_until(lambda: len(http.requests) == 3, 30)
+        http.release()
+        receivers.wait_until(lambda: all(each.status == "sent" for each in deliveries(database)), 30)
+        made.stop()
+    assert len({each.headers["Idempotency-Key"] for each in http.requests}) == len(http.requests) == 3
+
+
 def test_pauses_grow_to_a_day_then_it_is_given_up_and_the_next_message_has_its_turn(
     database: Database,
 ) -> None:
