@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,14 +14,15 @@ from typing import Any
 
 from flask import Flask
 from sqlalchemy import Select, exists, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import checks, notify, ordering, routing
+from app import channels, checks, fallbacks, notify, ordering, routing
 from app.db import Database
 from app.models import Alert, Channel, Delivery, DeliveryAttempt
 from app.notify import texts
 from app.settings import Settings
+from app.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,9 @@ PAUSES_SECONDS = (10, 30, 120, 600, 1800, 7200, 21600, 43200, 86400, 86400, 8640
 _POLL_SECONDS = 0.5
 # A claim outlives the attempt it covers; if this process dies, the next one takes over after it.
 _CLAIM_GRACE_SECONDS = 30
-# A channel that has not just proved to work may occupy one thread only, so that others have theirs.
-_UNPROVEN_LIMIT = 1
+_COVER_EVERY_SECONDS = 5
+# What was sent is sent again when nobody can know of it: worth trying for long to write it down.
+_WRITING_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Claim:
     message_id: str
     occurred_at: datetime
     job_id: int | None  # None for a message about several
+    fallback_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Outcome:
     delivered: bool
     detail: str
     retry_after_seconds: int | None = None
+    permanent: bool = False
 
 
 def claim(
@@ -87,6 +92,7 @@ def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]
             Alert.message_id,
             Alert.created_at,
             Delivery.job_id,
+            Delivery.fallback_for,
         )
         .join(Alert, Alert.id == Delivery.alert_id)
         .join(Channel, Channel.id == Delivery.channel_id)
@@ -133,11 +139,15 @@ def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datet
         pause_seconds = max(PAUSES_SECONDS[taken.attempt - 1], outcome.retry_after_seconds or 0)
         values["next_attempt_at"] = finished_at + timedelta(seconds=min(pause_seconds, PAUSES_SECONDS[-1]))
     with database.writing() as session:
+        if session.get(Delivery, taken.delivery_id) is None:
+            return  # its channel or its job was removed meanwhile
         mine = update(Delivery).where(Delivery.id == taken.delivery_id)
         if not outcome.delivered:
             # An attempt that outlived its claim must not reopen what a later one has delivered.
             mine = mine.where(Delivery.attempts == taken.attempt, Delivery.status == PENDING)
-        session.execute(mine.values(**values))
+        is_mine = session.scalar(mine.values(**values).returning(Delivery.id)) is not None
+        if is_mine:
+            _follow_up(session, taken, outcome, finished_at)
         session.add(
             DeliveryAttempt(
                 delivery_id=taken.delivery_id,
@@ -147,6 +157,16 @@ def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datet
                 detail=outcome.detail,
             )
         )
+
+
+def _follow_up(session: Session, taken: Claim, outcome: Outcome, finished_at: datetime) -> None:
+    """What the channel and its fallback have to know of an attempt."""
+    if outcome.delivered:
+        channels.note_success(session, taken.channel_id, finished_at)
+        return
+    channels.note_failure(session, taken.channel_id, outcome.detail, finished_at)
+    if outcome.permanent or taken.attempt >= fallbacks.AFTER_ATTEMPTS:
+        fallbacks.stand_in(session, taken.delivery_id, finished_at)
 
 
 class Courier:
@@ -161,18 +181,17 @@ class Courier:
         self._settings = settings
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._in_flight: dict[int, int] = {}
+        self._traffic = Traffic(settings.delivery_threads)
         self._is_taking_on = False
-        self._proven: set[int] = set()
-        self._sent_count = 0
+        self._covered_at = -math.inf
+        self._write_until = math.inf
         self._pool = ThreadPoolExecutor(settings.delivery_threads, thread_name_prefix="delivery")
         self._dispatcher = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
 
     @property
     def sent_count(self) -> int:
         """Messages delivered since the start."""
-        return self._sent_count
+        return self._traffic.sent_count
 
     def start(self) -> None:
         self._dispatcher.start()
@@ -187,6 +206,7 @@ class Courier:
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """Take on nothing more and let attempts under way end."""
+        self._write_until = time.monotonic() + timeout_seconds
         self._stopping.set()
         self._wake.set()
         if self._dispatcher.is_alive():
@@ -208,8 +228,7 @@ class Courier:
             time.sleep(0.02)
 
     def _is_sending(self) -> bool:
-        with self._lock:
-            return self._is_taking_on or any(self._in_flight.values())
+        return self._is_taking_on or self._traffic.is_sending()
 
     def _dispatch(self) -> None:
         while not self._stopping.is_set():
@@ -217,6 +236,7 @@ class Courier:
             self._is_taking_on = True
             try:
                 busy = self._take_on()
+                self._cover_waiting()
             except SQLAlchemyError as problem:
                 log.error("deliveries can't be read: %s", problem)
                 busy = False
@@ -228,50 +248,48 @@ class Courier:
         """Claim what there is room for and hand it to the threads; False when there was nothing."""
         now = self._now()
         routing.route(self._database, self._settings.group_limit, now, checks.TASK)
-        limits, free = self._room(due_channels(self._database, now))
+        limits, free = self._traffic.room(due_channels(self._database, now))
         if not limits or not free:
             return False
         seconds = self._settings.delivery_seconds + _CLAIM_GRACE_SECONDS
+        # Its outcome may still be unwritten when its claim runs out: it is not sent once more for that.
+        under_way = self._traffic.under_way()
         claims = claim(self._database, limits, now, seconds, free)
         for each in claims:
-            self._count(each.channel_id, 1)
-            self._pool.submit(self._deliver, each)
+            if each.delivery_id not in under_way:
+                self._traffic.begin(each.delivery_id, each.channel_id)
+                self._pool.submit(self._deliver, each)
         return bool(claims)
 
-    def _room(self, channels: list[int]) -> tuple[dict[int, int], int]:
-        """How many more each channel may have under way, the idlest first, and how many fit in all."""
-        threads = self._settings.delivery_threads
-        # Should even a proven channel begin to hang, the others still have threads.
-        proven_limit = max(_UNPROVEN_LIMIT, threads - threads // 4)
-        with self._lock:
-            free = threads - sum(self._in_flight.values())
-            room = {}
-            for channel in sorted(channels, key=lambda each: self._in_flight.get(each, 0)):
-                limit = proven_limit if channel in self._proven else _UNPROVEN_LIMIT
-                more = limit - self._in_flight.get(channel, 0)
-                if more > 0:
-                    room[channel] = more
-        return room, free
-
-    def _count(self, channel_id: int, difference: int) -> None:
-        with self._lock:
-            self._in_flight[channel_id] = self._in_flight.get(channel_id, 0) + difference
+    def _cover_waiting(self) -> None:
+        if time.monotonic() - self._covered_at >= _COVER_EVERY_SECONDS:
+            self._covered_at = time.monotonic()
+            fallbacks.cover_waiting(self._database, self._now())
 
     def _deliver(self, taken: Claim) -> None:
         started_at, start = self._now(), time.monotonic()
         outcome = self._send(taken)
-        try:
-            finish(self._database, taken, outcome, started_at, time.monotonic() - start)
-        except SQLAlchemyError as problem:
-            log.error("the outcome of delivery %s can't be written: %s", taken.delivery_id, problem)
-        with self._lock:
-            self._in_flight[taken.channel_id] -= 1
-            if outcome.delivered:
-                self._proven.add(taken.channel_id)
-                self._sent_count += 1
-            else:
-                self._proven.discard(taken.channel_id)
+        self._write_down(taken, outcome, started_at, time.monotonic() - start)
+        self._traffic.end(taken.delivery_id, taken.channel_id, delivered=outcome.delivered)
         self._wake.set()
+
+    def _write_down(self, taken: Claim, outcome: Outcome, started_at: datetime, seconds: float) -> None:
+        ends_at, failures = time.monotonic() + _WRITING_SECONDS, 0
+        while True:
+            try:
+                finish(self._database, taken, outcome, started_at, seconds)
+                return
+            except SQLAlchemyError as problem:
+                failures += 1
+                # Only what may pass by itself, such as a locked database, is worth another try.
+                is_over = time.monotonic() > min(ends_at, self._write_until)
+                is_over = is_over or not isinstance(problem, OperationalError)
+                if is_over or failures == 1:
+                    reason = getattr(problem, "orig", None) or type(problem).__name__
+                    log.error("the outcome of delivery %s can't be written: %s", taken.delivery_id, reason)
+                if is_over:
+                    return
+            time.sleep(_POLL_SECONDS)
 
     def _send(self, taken: Claim) -> Outcome:
         try:
@@ -284,7 +302,7 @@ class Courier:
             )
         except notify.DeliveryError as problem:
             log.warning("delivery %s failed: %s", taken.delivery_id, problem.reason)
-            return Outcome(False, problem.reason, problem.retry_after_seconds)
+            return Outcome(False, problem.reason, problem.retry_after_seconds, problem.permanent)
         except Exception:
             # One of the two broad guards: whatever goes wrong with a message, it is tried again.
             log.exception("delivery %s failed by our own fault", taken.delivery_id)
@@ -302,4 +320,5 @@ class Courier:
                 url=f"{base}/jobs/{taken.job_id}" if taken.job_id else f"{base}/",
                 zone=self._settings.timezone,
                 language=taken.language,
+                fallback_for=taken.fallback_for,
             )

@@ -12,8 +12,9 @@ from uuid import uuid4
 from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app import fallbacks
 from app.db import Database
-from app.models import Alert, Channel, Delivery, Job, Lease, Server
+from app.models import Alert, Delivery, Job, Lease, Server
 
 # Kinds that a check finds together, and so are complete when it ends; the others come in one by one.
 FOUND_TOGETHER = ("overdue", "reminder")
@@ -57,7 +58,7 @@ def _sent_lately(session: Session, kind: str, now: datetime) -> int:
 
 def deliver(session: Session, alerts: Iterable[tuple[int, int | None]], now: datetime) -> None:
     """For each alert (its number, and its job's unless it stands for a group): one delivery a channel."""
-    channels = session.scalars(select(Channel.id).where(Channel.enabled).order_by(Channel.id)).all()
+    channels = fallbacks.regular_channels(session)
     rows = [
         {"alert_id": alert_id, "channel_id": channel_id, "job_id": job_id, "next_attempt_at": now}
         for alert_id, job_id in alerts

@@ -30,7 +30,7 @@ def refused_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Poll until the condition holds; AssertionError when it never does."""
     ends = time.monotonic() + seconds
     while not condition():
@@ -260,8 +260,9 @@ class Mail:
 class SmtpReceiver:
     """A mail server on a free port of 127.0.0.1: `with SmtpReceiver() as receiver`.
 
-    `refused` maps addresses to the answer to their RCPT; `hang_at` and `drip_at` name a stage
-    ("connect" or "data") at which it falls silent, or sends a byte now and then.
+    `refused` maps addresses to the answer to their RCPT; `hang_at` and `drip_at` name a stage ("connect",
+    "hello", "sender", "recipient" or "data") at which it falls silent, or sends a byte now and then. With
+    `drops_after_data` it takes the mail and ends the connection instead of saying so.
     """
 
     answer_to_data: str = "250 OK queued"
@@ -271,6 +272,7 @@ class SmtpReceiver:
     implicit_tls: bool = False
     hang_at: str = ""
     drip_at: str = ""
+    drops_after_data: bool = False
     mails: list[Mail] = field(default_factory=list)
 
     def start(self) -> Self:
@@ -336,17 +338,26 @@ class SmtpReceiver:
             await writer.drain()
             await asyncio.sleep(DRIP_SECONDS)
 
-    async def handle_MAIL(  # noqa: N802 - the name aiosmtpd calls
-        self, _server: SMTP, session: Session, envelope: Envelope, address: str, _options: list[str]
+    async def handle_EHLO(  # noqa: N802 - the name aiosmtpd calls
+        self, server: SMTP, session: Session, _envelope: Envelope, name: str, answers: list[str]
+    ) -> list[str]:
+        await self.stage("hello", server._writer)
+        session.host_name = name
+        return answers
+
+    async def handle_MAIL(  # noqa: N802 - as above
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
+        await self.stage("sender", server._writer)
         if self.login and not session.authenticated:
             return "530 5.7.0 Authentication required"
         envelope.mail_from = address
         return "250 OK"
 
     async def handle_RCPT(  # noqa: N802 - as above
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+        self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
+        await self.stage("recipient", server._writer)
         if address in self.refused:
             return self.refused[address]
         envelope.rcpt_tos.append(address)
@@ -364,6 +375,8 @@ class SmtpReceiver:
                 login=session.auth_data.login.decode() if session.auth_data else None,
             )
         )
+        if self.drops_after_data and server.transport:
+            server.transport.abort()
         return self.answer_to_data
 
     __enter__ = start

@@ -62,6 +62,7 @@ POST   /logout                                 login  login login      =    =   
 GET    /quarantine                             login    403   200      =    =     =       =       200
 POST   /quarantine/{body_id}/delete            login    403   302      =    =     =       =       400
 GET    /quarantine/{body_id}/raw               login    403   200      =    =     =       =       200
+POST   /settings/channels/{channel_id}/retry   login    403   302      =    =     =       =       400
 GET    /settings/maintenance                   login    200   200      =    =     =       =       200
 POST   /settings/maintenance/once              login    403   400      =    =     =       =       400
 POST   /settings/maintenance/weekly            login    403   400      =    =     =       =       400

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import Result
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app import accounts, interval
 from app.clock import iso, utcnow
 from app.db import Base
-from app.models import Channel, User, UserSession
+from app.models import Channel, Delivery, User, UserSession
 from tests.processes import Veilleur
 from tests.receivers import HttpReceiver, SmtpReceiver, ok, refused_port, status
 from tests.stage import backup_body, send
@@ -340,6 +340,57 @@ def test_the_help_of_channel_add_names_every_setting(here: Site) -> None:
     help_text = done(here, "channel", "add", "--help")
     for word in ("email:", "ntfy:", "webhook:", "apprise:", "url=", "to=", "topic="):
         assert word in help_text
+
+
+ADD = ("channel", "add", "webhook")
+NOWHERE = ("url=http://127.0.0.1:1/", "--no-test")
+
+
+def test_a_fallback_is_set_shown_and_taken_away(here: Site) -> None:
+    done(here, *ADD, "mail", *NOWHERE)
+    done(here, *ADD, "phone", *NOWHERE)
+    assert "phone stands in for mail" in done(here, "channel", "fallback", "mail", "phone")
+    mail, phone = done(here, "channel", "list").splitlines()
+    assert mail.endswith("\tfallback: phone")
+    assert "fallback" not in phone
+    line = refused(here, "channel", "fallback", "phone", "mail")
+    assert "a channel can't stand in for itself: phone → mail → phone" in line
+    assert "there is no channel pigeon" in refused(here, "channel", "fallback", "mail", "pigeon")
+    assert "mail has no fallback" in done(here, "channel", "fallback", "mail", "none")
+    assert "fallback" not in done(here, "channel", "list")
+    traces = [(each.target, each.before, each.after) for each in here.audit("channel fallback")]
+    assert traces == [("mail", "none", "phone"), ("mail", "phone", "none")]
+
+
+def test_the_list_shows_what_fails_and_a_retry_sends_it_again(here: Site) -> None:
+    done(here, *ADD, "ops", *NOWHERE)
+    send(here.database, backup_body(utcnow() - timedelta(days=3)), utcnow() - timedelta(days=3))
+    done(here, "check")
+    failed_at = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    with here.database.writing() as rows:
+        rows.execute(update(Channel).values(failing_since_at=failed_at, last_error="answered 500"))
+        rows.execute(
+            update(Delivery).values(
+                status="given_up", finished_at=utcnow(), next_attempt_at=None, attempts=12
+            )
+        )
+    listed = done(here, "channel", "list")
+    assert "\tfailing since 2026-12-01T12:00:00Z: answered 500\tgiven up in the last 7 days: 1" in listed
+    assert "ops: 1 that were given up are sent again, 0 that waited" in done(here, "channel", "retry", "ops")
+    assert "\twaiting: 1" in done(here, "channel", "list")
+    assert "ops: 0 that were given up" in done(here, "channel", "retry", "ops", "--days", "30")
+    assert [each.after for each in here.audit("channel retried")] == [
+        "1 given up, 0 waiting",
+        "0 given up, 0 waiting",
+    ]
+
+
+def test_a_channel_is_switched_off_and_on(here: Site) -> None:
+    done(here, *ADD, "ops", *NOWHERE)
+    assert "ops is off." in done(here, "channel", "disable", "ops")
+    assert "ops\twebhook\toff\t" in done(here, "channel", "list")
+    assert "ops is on." in done(here, "channel", "enable", "ops")
+    assert len(here.audit("channel disabled")) == len(here.audit("channel enabled")) == 1
 
 
 # check

@@ -196,6 +196,11 @@ def fill(path: Path) -> int:
         )
         phone, mail = factories.add_channel(rows), factories.add_channel(rows, "the office", "email")
         factories.add_delivery(rows, alert, phone, detail="200 OK")
+        mail.fallback_id, mail.failing_since_at = phone.id, now - timedelta(hours=11)
+        mail.last_error = "refused the login: 535 5.7.8 Authentication credentials invalid"
+        lost = factories.add_alert(rows, job, created_at=now - timedelta(days=6))
+        factories.add_delivery(rows, lost, mail, "given_up", attempts=12, finished_at=now, detail="refused")
+        factories.add_delivery(rows, lost, phone, fallback_for="the office", detail="200 OK")
         factories.add_delivery(
             rows,
             alert,

@@ -12,7 +12,7 @@ import time_machine
 
 from app import interval
 from app.clock import utcnow
-from app.models import TaskRun
+from app.models import Channel, TaskRun
 from tests.web import Site, site
 
 TASK = "overdue-backup-check"
@@ -42,7 +42,7 @@ def state(here: Site) -> tuple[int, str]:
     answer = here.stranger().get("/api/health")
     well = answer.status_code == 200
     assert answer.json["status"] == ("ok" if well else "error")
-    assert set(answer.json) == {"status", "database", "cron", "lastCheckAt"}
+    assert set(answer.json) == {"status", "database", "cron", "lastCheckAt", "channels"}
     return answer.status_code, answer.json["cron"]
 
 
@@ -64,6 +64,7 @@ def test_after_a_check_all_is_well(here: Site) -> None:
             "database": "ok",
             "cron": "ok",
             "lastCheckAt": "2026-12-01T11:55:00Z",
+            "channels": {"status": "none", "failingCount": 0, "failing": []},
         }
 
 
@@ -125,3 +126,50 @@ def test_without_its_database_it_says_so_and_still_answers_a_ping(here: Site) ->
     assert answer.json == {"status": "error", "database": "error", "cron": "unknown", "lastCheckAt": None}
     assert here.stranger().get("/api/ping").status_code == 200
     shutil.rmtree(here.settings.instance_path)
+
+
+# Channels
+
+
+def channels(here: Site, *failing: bool) -> None:
+    with here.database.writing() as rows:
+        for number, fails in enumerate(failing):
+            told = {"failing_since_at": FAILED_AT, "last_error": "answered 500"} if fails else {}
+            rows.add(Channel(kind="webhook", name=f"hook {number}", config={}, created_at=FAILED_AT, **told))
+
+
+FAILED_AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
+FAILURE = {
+    "name": "hook 0",
+    "kind": "webhook",
+    "sinceAt": "2026-12-01T12:00:00Z",
+    "detail": "answered 500",
+}
+
+
+@pytest.mark.parametrize(
+    ("failing", "code", "status", "expected"),
+    [
+        ((), 200, "ok", {"status": "none", "failingCount": 0, "failing": []}),
+        ((False, False), 200, "ok", {"status": "ok", "failingCount": 0, "failing": []}),
+        ((True, False), 200, "degraded", {"status": "degraded", "failingCount": 1, "failing": [FAILURE]}),
+        ((True,), 503, "error", {"status": "failing", "failingCount": 1, "failing": [FAILURE]}),
+    ],
+)
+def test_failing_channels_are_told(
+    here: Site, failing: tuple[bool, ...], code: int, status: str, expected: dict[str, object]
+) -> None:
+    ran(here, timedelta(minutes=5))
+    channels(here, *failing)
+    answer = here.stranger().get("/api/health")
+    assert (answer.status_code, answer.json["status"]) == (code, status)
+    assert answer.json["channels"] == expected
+
+
+def test_without_public_reads_a_stranger_is_told_the_number_only(tmp_path: Path) -> None:
+    with site(tmp_path, VEILLEUR_PUBLIC_READS="0") as here:
+        ran(here, timedelta(minutes=5))
+        channels(here, True, False)
+        stranger = here.stranger().get("/api/health").json["channels"]
+        assert stranger == {"status": "degraded", "failingCount": 1}
+        assert here.viewer().get("/api/health").json["channels"]["failing"] == [FAILURE]

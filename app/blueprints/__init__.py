@@ -3,6 +3,7 @@
 from flask import Blueprint
 
 from app.blueprints.auth import bp as auth_bp
+from app.blueprints.channels import bp as channels_bp
 from app.blueprints.config import bp as config_bp
 from app.blueprints.dashboard import bp as dashboard_bp
 from app.blueprints.health import bp as health_bp
@@ -14,6 +15,7 @@ from app.blueprints.quarantine import bp as quarantine_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     auth_bp,
+    channels_bp,
     config_bp,
     dashboard_bp,
     health_bp,

@@ -16,7 +16,7 @@ from wtforms import RadioField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired
 
-from app import access, audit, clock, interval, json_body
+from app import access, audit, clock, interval, json_body, resend
 from app.checks import TASK
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
 from app.db import database
@@ -159,8 +159,18 @@ def _checked(statistics: dict[str, Any]) -> str:
 
 def _page(form: IntervalForm) -> str:
     return render_template(
-        "config/monitoring.html", form=form, current=_current(), labels=_LABELS, health=_health()
+        "config/monitoring.html",
+        form=form,
+        current=_current(),
+        labels=_LABELS,
+        health=_health(),
+        channels=_channels(),
     )
+
+
+def _channels() -> list[resend.ChannelState]:
+    with database().reading() as rows:
+        return resend.overview(rows, clock.utcnow())
 
 
 def _current() -> str | None:

@@ -12,7 +12,7 @@ from flask_babel import ngettext
 from sqlalchemy import Select, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
-from app import access, clock, interval, sentences
+from app import access, channels, clock, interval, sentences
 from app.checks import JOBS_TOTAL, TASK
 from app.db import database
 from app.models import STATE_RANKS, Job, TaskRun, Total
@@ -58,6 +58,7 @@ def index() -> str:
         counts = _counts(rows)
         jobs = list(rows.scalars(_page(state, request.args.get("after"))))
         watch = _watch(rows, now)
+        failing = channels.failing_channels(rows)
     shown = jobs[:PAGE_SIZE]
     return render_template(
         "dashboard/index.html",
@@ -69,6 +70,7 @@ def index() -> str:
         is_first=not request.args.get("after"),
         state=state,
         watch=watch,
+        failing_channels=failing,
         address=access.settings().public_url.rstrip("/") or request.url_root.rstrip("/"),
     )
 

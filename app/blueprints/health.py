@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import access, clock, interval
+from app import access, channels, clock, interval
 from app.checks import TASK
 from app.db import database
 from app.models import TaskRun
@@ -34,18 +34,38 @@ def health() -> ResponseReturnValue:
     try:
         with database().reading() as rows:
             last_check_at = _last_check_at(rows)
+            told = _channels(rows)
     except SQLAlchemyError as problem:
         log.error("health: the database can't be read: %s", problem)
         return jsonify(status="error", database="error", cron="unknown", lastCheckAt=None), 503
     cron = _cron_state(last_check_at, now)
-    well = cron in ("ok", "disabled")
+    well = cron in ("ok", "disabled") and told["status"] != channels.FAILING
     content = {
-        "status": "ok" if well else "error",
+        "status": _status(well, told["status"]),
         "database": "ok",
         "cron": cron,
         "lastCheckAt": clock.iso(last_check_at),
+        "channels": told,
     }
     return jsonify(content), 200 if well else 503
+
+
+def _status(well: bool, channel_status: object) -> str:
+    if not well:
+        return "error"
+    return "degraded" if channel_status == channels.DEGRADED else "ok"
+
+
+def _channels(rows: Session) -> dict[str, object]:
+    """Names and the receivers' words only for those who may read without a login, or are logged in."""
+    failing = channels.failing_channels(rows)
+    told: dict[str, object] = {"status": channels.state(rows, len(failing)), "failingCount": len(failing)}
+    if access.settings().public_reads or access.current_identity():
+        told["failing"] = [
+            {"name": each.name, "kind": each.kind, "sinceAt": clock.iso(each.since_at), "detail": each.detail}
+            for each in failing
+        ]
+    return told
 
 
 def _last_check_at(rows: Session) -> datetime | None:

@@ -10,7 +10,7 @@ from flask.cli import AppGroup
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import clock
+from app import clock, fallbacks, resend
 from app.commands.trace import note, settings
 from app.db import database
 from app.models import Channel
@@ -76,12 +76,29 @@ def _checked(kind: str, pairs: tuple[str, ...]) -> dict[str, object]:
         raise click.ClickException(str(problem)) from None
 
 
-@channel.command("list", help="Show the channels, secrets masked.")
+@channel.command("list", help="Show the channels, secrets masked, and how they fare.")
 def list_channels() -> None:
     with database().reading() as rows:
-        for each in rows.scalars(select(Channel).order_by(Channel.name)):
-            state = "on" if each.enabled else "off"
-            click.echo(f"{one_line(each.name)}\t{each.kind}\t{state}\t{describe(each.kind, each.config)}")
+        known = {each.id: each for each in rows.scalars(select(Channel).order_by(Channel.name))}
+        states = resend.overview(rows, clock.utcnow())
+    for state in states:
+        told = [one_line(state.name), state.kind, "on" if state.enabled else "off"]
+        told.append(describe(state.kind, known[state.channel_id].config))
+        click.echo("\t".join([*told, *_remarks(state)]))
+
+
+def _remarks(state: resend.ChannelState) -> list[str]:
+    told = []
+    if state.fallback:
+        told.append(f"fallback: {one_line(state.fallback)}")
+    if state.failing_since_at:
+        error = one_line(state.last_error or "")
+        told.append(f"failing since {clock.iso(state.failing_since_at)}: {error}")
+    if state.waiting:
+        told.append(f"waiting: {state.waiting}")
+    if state.given_up:
+        told.append(f"given up in the last {resend.DAYS} days: {state.given_up}")
+    return told
 
 
 @channel.command("test", help="Send a test message now and say what the receiver answered.")
@@ -126,3 +143,67 @@ def remove_channel(name: str) -> None:
         note(rows, "channel removed", name, before=describe(found.kind, found.config))
         rows.execute(delete(Channel).where(Channel.id == found.id))
     click.echo(f"Removed {name}.")
+
+
+@channel.command(
+    "fallback",
+    help="Let channel OTHER stand in for NAME, or none.\n\nOTHER then gets messages only while NAME fails: "
+    "a message that failed for the third time, was refused for good or has waited for a minute is sent there "
+    "as well.",
+)
+@click.argument("name")
+@click.argument("other", metavar="OTHER|none")
+def set_fallback(name: str, other: str) -> None:
+    with database().writing() as rows:
+        found = _find(rows, name)
+        stand_in = None if other == "none" else _find(rows, other)
+        before = rows.get(Channel, found.fallback_id) if found.fallback_id else None
+        try:
+            fallbacks.set_fallback(rows, found, stand_in)
+        except fallbacks.FallbackCycle as problem:
+            raise click.ClickException(f"a channel can't stand in for itself: {problem}") from None
+        note(rows, "channel fallback", name, before=before.name if before else "none", after=other)
+    if stand_in is None:
+        click.echo(f"{name} has no fallback.")
+    else:
+        click.echo(f"{other} stands in for {name}: from now on it gets messages only while {name} fails.")
+
+
+@channel.command("retry", help="Send again what was given up, and what waits for another attempt.")
+@click.argument("name")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 365),
+    default=resend.DAYS,
+    show_default=True,
+    help="Only what was given up in the last so many days.",
+)
+def retry(name: str, days: int) -> None:
+    with database().writing() as rows:
+        found = _find(rows, name)
+        resent = resend.send_again(rows, found.id, clock.utcnow(), days)
+        note(rows, "channel retried", name, after=f"{resent.given_up} given up, {resent.waiting} waiting")
+    click.echo(
+        f"{name}: {resent.given_up} that were given up are sent again, {resent.waiting} that waited go now; "
+        "the cron service delivers them."
+    )
+
+
+@channel.command("disable", help="Stop sending to a channel; what it has not delivered yet waits.")
+@click.argument("name")
+def disable_channel(name: str) -> None:
+    _switch(name, False)
+
+
+@channel.command("enable", help="Send to a channel again, beginning with what has waited.")
+@click.argument("name")
+def enable_channel(name: str) -> None:
+    _switch(name, True)
+
+
+def _switch(name: str, enabled: bool) -> None:
+    with database().writing() as rows:
+        found = _find(rows, name)
+        found.enabled = enabled
+        note(rows, "channel enabled" if enabled else "channel disabled", name)
+    click.echo(f"{name} is {'on' if enabled else 'off'}.")

@@ -10,7 +10,7 @@ from app.notify import group_texts
 from app.notify.channel import shortened
 from app.notify.cleaning import lines, mask, one_line
 from app.notify.message import Message
-from app.notify.reader import Facts, Reader, locale_of, moment_of, name, number, zone_of
+from app.notify.reader import LONGEST_NAME, Facts, Reader, locale_of, moment_of, name, number, zone_of
 
 LONGEST_ERROR = 1500
 
@@ -28,9 +28,11 @@ def compose(
     url: str | None,
     zone: str,
     language: str = "en",
+    fallback_for: str | None = None,
 ) -> Message:
     """One message about a job or about several, its times in `facts` as ISO in UTC.
 
+    `fallback_for` names the channel that failed when this one stands in for it.
     An unknown zone counts as UTC, an unknown language as English.
     """
     locale = locale_of(language)
@@ -42,6 +44,8 @@ def compose(
         else:
             title = _title(kind, facts)
             paragraphs = _paragraphs(kind, facts, reader, occurred_at)
+        if fallback_for:
+            paragraphs.insert(1, _stand_in(fallback_for))
         if url:
             paragraphs.append(_("Details: %(url)s", url=url))
     return Message(
@@ -91,6 +95,11 @@ def _paragraphs(kind: str, facts: Facts, reader: Reader, occurred_at: datetime) 
     if kind == "failed" or _is_failing(facts):
         return [_failure(facts), _failure_detail(facts), _known(facts, reader), _after_failure(), times]
     return [_silence(kind, facts, occurred_at), _expectation(facts, reader), _after_silence(), times]
+
+
+def _stand_in(channel: str) -> str:
+    told = shortened(one_line(channel), LONGEST_NAME)
+    return _("This message came this way because the channel %(channel)s failed.", channel=told)
 
 
 def _silence(kind: str, facts: Facts, occurred_at: datetime) -> str:

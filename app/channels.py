@@ -1,0 +1,93 @@
+"""How each channel fares: since when it fails and what its receiver says, and what waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, literal, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.db import UtcDateTime
+from app.models import Channel, Delivery
+
+OK, DEGRADED, FAILING, NONE = "ok", "degraded", "failing", "none"
+
+# No claim lasts longer, whatever is set: what is due later than this is in a pause, and nobody has it.
+LONGEST_CLAIM_SECONDS = 330
+# Each success brings so many of the others forward: a receiver that is back has everything soon, and one
+# that takes a message now and then is not asked again and again until all the rest is given up.
+_FORWARD_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FailingChannel:
+    channel_id: int
+    name: str
+    kind: str
+    since_at: datetime
+    detail: str
+
+
+def note_failure(session: Session, channel_id: int, detail: str, now: datetime) -> None:
+    """The first failure since the last success sets the time; the words are always the newest."""
+    news = or_(Channel.failing_since_at.is_(None), Channel.last_error.is_distinct_from(detail))
+    since_at = func.coalesce(Channel.failing_since_at, literal(now, UtcDateTime))
+    session.execute(
+        update(Channel)
+        .where(Channel.id == channel_id, news)
+        .values(failing_since_at=since_at, last_error=detail)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def note_success(session: Session, channel_id: int, now: datetime) -> None:
+    """The channel works; what waits in a pause for another attempt need not wait for its end."""
+    session.execute(
+        update(Channel)
+        .where(Channel.id == channel_id, Channel.failing_since_at.is_not(None))
+        .values(failing_since_at=None, last_error=None)
+        .execution_options(synchronize_session=False)
+    )
+    bring_forward(session, channel_id, now, _FORWARD_AT_ONCE)
+
+
+def bring_forward(session: Session, channel_id: int, now: datetime, most: int | None = None) -> int:
+    """Let what waits in a long pause for another attempt go now, the soonest first; returns how many."""
+    pause_ends_at = Delivery.next_attempt_at
+    paused = (
+        select(Delivery.id)
+        .where(
+            Delivery.channel_id == channel_id, pause_ends_at > now + timedelta(seconds=LONGEST_CLAIM_SECONDS)
+        )
+        .order_by(pause_ends_at)
+        .limit(most)
+    )
+    ids = session.scalars(paused).all()
+    if ids:
+        session.execute(update(Delivery), [{"id": each, "next_attempt_at": now} for each in ids])
+    return len(ids)
+
+
+def failing_channels(session: Session) -> list[FailingChannel]:
+    """Enabled channels whose last attempt failed, the longest failing first."""
+    query = (
+        select(Channel)
+        .where(Channel.enabled, Channel.failing_since_at.is_not(None))
+        .order_by(Channel.failing_since_at, Channel.id)
+    )
+    return [
+        FailingChannel(each.id, each.name, each.kind, each.failing_since_at, each.last_error or "")
+        for each in session.scalars(query)
+        if each.failing_since_at
+    ]
+
+
+def state(session: Session, failing: int) -> str:
+    """Whether people would hear: `failing` when no enabled channel works, `none` when there is none."""
+    enabled = session.scalar(select(func.count()).select_from(Channel).where(Channel.enabled)) or 0
+    if not enabled:
+        return NONE
+    if failing >= enabled:
+        return FAILING
+    return DEGRADED if failing else OK
