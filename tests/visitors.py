@@ -11,7 +11,7 @@ from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from app import accounts, clock
-from app.models import Job, MaintenanceWindow, QuarantinedBody, Report, UserSession
+from app.models import Channel, Job, MaintenanceWindow, QuarantinedBody, Report, UserSession
 from tests import factories
 from tests.web import LoggedIn, Site
 
@@ -60,6 +60,8 @@ def furnish(here: Site) -> None:
             factories.add_report(rows, rows.get_one(Job, 1), b"{}", id=1)
         if rows.get(QuarantinedBody, 1) is None:
             factories.add_quarantined(rows, id=1)
+        if rows.get(Channel, 1) is None:
+            factories.add_channel(rows, id=1)
         if rows.get(MaintenanceWindow, 1) is None:
             once = {"starts_at": clock.utcnow(), "ends_at": clock.utcnow() + timedelta(hours=1)}
             rows.add(MaintenanceWindow(id=1, name="Rack", zone="UTC", created_at=clock.utcnow(), **once))

@@ -15,6 +15,7 @@ from app.commands.trace import note, settings
 from app.db import database
 from app.maintenance import Window, WindowError
 from app.models import Job, MaintenanceWindow, Server
+from app.notify.cleaning import one_line
 from app.recurrence import WEEKDAYS
 
 maintenance_group = AppGroup(
@@ -55,6 +56,7 @@ def weekly(
 
 
 def _add(name: str, server: str | None, job: int | None, window: Window) -> None:
+    name = one_line(name)
     try:
         maintenance.check(window)
         with database().writing() as rows:
@@ -87,7 +89,7 @@ def _job_id(rows: Session, number: int | None) -> int | None:
 def list_windows() -> None:
     with database().reading() as rows:
         for row in rows.scalars(select(MaintenanceWindow).order_by(MaintenanceWindow.id)):
-            click.echo(f"{row.id}\t{row.name}\t{maintenance.describe(maintenance.of_row(row))}")
+            click.echo(f"{row.id}\t{one_line(row.name)}\t{maintenance.describe(maintenance.of_row(row))}")
 
 
 @maintenance_group.command("remove", help="Remove a window; the next check looks at what it had excused.")
