@@ -335,7 +335,7 @@ def test_a_run_that_cannot_be_recorded_does_not_end_the_loop(rig: Running, count
 
 def test_the_real_check_counts_what_it_found_and_sent(tmp_path: Path) -> None:
     with running(tmp_path, TASKS) as rig:
-        until(lambda: len(rig.health()["lastRunTimes"]) == 3, "all three tasks")
+        until(lambda: len(rig.health()["lastRunTimes"]) == len(TASKS), "all tasks")
         answer = rig.post(f"/trigger/{CHECK}").json()
         assert answer["success"] is True
         assert answer["statistics"] == {
@@ -348,7 +348,7 @@ def test_the_real_check_counts_what_it_found_and_sent(tmp_path: Path) -> None:
 
 def test_the_cleanups_delete_by_the_settings(tmp_path: Path) -> None:
     with running(tmp_path, TASKS, VEILLEUR_AUDIT_RETENTION_DAYS="3") as rig:
-        until(lambda: len(rig.health()["lastRunTimes"]) == 3, "all three tasks")
+        until(lambda: len(rig.health()["lastRunTimes"]) == len(TASKS), "all tasks")
         for days in (2, 4):
             moment = clock.utcnow() - timedelta(days=days)
             write(

@@ -91,7 +91,7 @@ def _trailer(digest: str) -> bytes:
 
 def _keys(passphrase: str, salt: bytes) -> tuple[bytes, bytes]:
     """The key of the cipher, and what tells a wrong passphrase from a damaged archive."""
-    derived = hashlib.scrypt(passphrase.encode(), salt=salt, **_SCRYPT)  # type: ignore[arg-type]
+    derived = hashlib.scrypt(passphrase.encode(), salt=salt, **_SCRYPT)
     return derived[:32], hmac.digest(derived[32:], MAGIC + salt, "sha256")
 
 
