@@ -114,7 +114,10 @@ class Restore:
         told = f"Not sent: Veilleur was restored from an archive of {self.manifest.created_at}."
         found: list[Executable] = []
         if self.archived.schema_revision != _FIRST_SCHEMA:
-            found += [update(Alert).where(Alert.routed_at.is_(None)).values(routed_at=self.now), delete(Lease)]
+            found += [
+                update(Alert).where(Alert.routed_at.is_(None)).values(routed_at=self.now),
+                delete(Lease),
+            ]
         # Valid for every schema there ever was: an older one is upgraded only afterwards.
         return [
             *found,
