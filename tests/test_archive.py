@@ -1,4 +1,4 @@
-"""Archives of the installation: whole or not there, proved to the last byte, restored wholly or not at all."""
+"""Archives of the installation: whole or not there, proved to the last byte, restored wholly or not."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def examine(path: Path, may_go_on: MayGoOn) -> Content:
                 found = rows.execute("PRAGMA integrity_check(1)").fetchone()[0]
             go_on(may_go_on)
             if found != "ok":
-                raise ArchiveDamaged(f"its database is damaged ({found})")
+                raise ArchiveDamaged(f"its database is damaged ({' '.join(found.split())})")
             return _content(rows)
     except sqlite3.Error as problem:
         go_on(may_go_on)
