@@ -18,7 +18,7 @@ from alembic import command
 from click.testing import Result
 from sqlalchemy import func, select
 
-from app import installation, interval, schema
+from app import downtime, installation, interval, schema
 from app.archive import keeping, making, postgresql_copy, reading, sealing, swap
 from app.archive.problems import ArchiveBusy, ArchiveDamaged, ArchiveError, WrongPassphrase
 from app.archive.swap import Step
@@ -26,7 +26,7 @@ from app.clock import utcnow
 from app.cron.tasks import TASKS, TaskContext, TaskResult
 from app.db import Database, make_engine
 from app.delivery import Courier
-from app.models import Alert, Delivery, Job, Lease, UserSession
+from app.models import Alert, Delivery, Downtime, Job, Lease, UserSession
 from tests import factories
 from tests.stage import backup_body, send
 from tests.web import Site, site
@@ -320,6 +320,19 @@ def test_nothing_of_the_past_comes_alive(here: Site) -> None:
         assert (given_up.status, given_up.next_attempt_at) == ("given_up", None)
         assert given_up.detail.startswith("Not sent: Veilleur was restored from an archive of 2")
         assert (sent.status, sent.detail) == ("sent", None)
+
+
+def test_the_time_since_the_archive_counts_as_downtime(here: Site) -> None:
+    made_at = utcnow() - timedelta(days=2)
+    downtime.beat(here.database, made_at)
+    path = create(here)
+    downtime.beat(here.database, made_at + timedelta(seconds=60))
+    assert run(here, "restore", "--yes", str(path)).exit_code == 0
+    downtime.beat(reopened(here), utcnow())
+    with here.database.reading() as rows:
+        missed = rows.scalars(select(Downtime)).one()
+    assert missed.began_at == made_at
+    assert missed.ended_at is not None
 
 
 def test_an_archive_of_an_older_schema_is_brought_up_to_date(here: Site, tmp_path: Path) -> None:
