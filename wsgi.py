@@ -10,18 +10,24 @@ from sqlalchemy.exc import DBAPIError
 
 from app import clock, create_app, installation, log_lines, welcome
 from app.accounts import AccountError
+from app.commands.archive import needs_no_installation
+from app.installation import InstallationInUse
 from app.schema import SchemaTooNew
 from app.settings import SettingError, load
 
 
 def _assemble() -> Flask:
     try:
-        settings, first_start = installation.prepare(load(os.environ), clock.utcnow())
+        settings = load(os.environ)
+        if needs_no_installation(sys.argv):
+            return create_app(installation.located(settings))
+        installation.occupy(settings.instance_path)
+        settings, first_start = installation.prepare(settings, clock.utcnow())
     except SettingError as problem:
         sys.exit(f"veilleur: {problem}")
     except AccountError as problem:
         sys.exit(f"veilleur: VEILLEUR_ADMIN_PASSWORD: can't be used; expected {problem}")
-    except SchemaTooNew as problem:
+    except (SchemaTooNew, InstallationInUse) as problem:
         sys.exit(f"veilleur: {problem}")
     except ModuleNotFoundError as problem:
         sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: its driver is not installed ({problem.name})")

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import accounts, schema
+from app.archive import swap
 from app.db import Database
 from app.models import ApiKey, User
 from app.settings import SettingError, Settings
@@ -23,6 +24,11 @@ from app.settings import SettingError, Settings
 SECRETS_FILE = "secrets.json"
 DATABASE_FILE = "veilleur.db"
 LOCK_FILE = "installation.lock"
+IN_USE_FILE = "in-use.lock"
+
+
+class InstallationInUse(Exception):
+    """A process works on the installation that can't do so together with this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,78 @@ def prepare(settings: Settings, now: datetime) -> tuple[Settings, FirstStart | N
     to the one caller that made the first user. Raises SettingError when the folder can't be used.
     """
     folder = settings.instance_path
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(0o700)  # a checkout brings it along, open to all
+    with _usable(folder):
+        make_folder(folder)
         with _one_at_a_time(folder):
+            swap.finish(folder)  # a restore that was cut off
             complete = _with_secrets(settings)
             schema.upgrade(complete.database_url)
             return complete, _first_start(complete, now)
+
+
+def located(settings: Settings) -> Settings:
+    """Settings that say where the database is, for what works without an installation; nothing is made."""
+    url = settings.database_url or f"sqlite:///{settings.instance_path / DATABASE_FILE}"
+    return replace(settings, database_url=url)
+
+
+def occupy(folder: Path) -> None:
+    """Mark the installation as in use until this process, and all it has forked, are gone.
+
+    Any number may do so together. Raises InstallationInUse while an archive is restored into it.
+    """
+    with _usable(folder):
+        make_folder(folder)
+        # Never closed by intent: the lock ends with the process, however that ends.
+        handle = _open_lock(folder / IN_USE_FILE)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise InstallationInUse(
+            f"an archive is being restored into {folder}; start again when that is done"
+        ) from None
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep every other process out; raises InstallationInUse when there is one."""
+    make_folder(folder)
+    with lock_file(folder / IN_USE_FILE) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InstallationInUse(
+                f"{folder} is in use; stop the web application, the cron service and other commands first"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def lock_file(path: Path) -> Iterator[int]:
+    """A file to take locks on, which end with the block."""
+    handle = _open_lock(path)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _open_lock(path: Path) -> int:
+    # Made by root, it can still be locked by the user that runs the services.
+    return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+
+
+def make_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid == os.geteuid():
+        folder.chmod(0o700)  # a checkout brings it along, open to all
+
+
+@contextlib.contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as problem:
         raise SettingError(
             f"VEILLEUR_INSTANCE_PATH: {folder} can't be used ({problem.strerror}); "
@@ -65,10 +135,9 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 def _with_secrets(settings: Settings) -> Settings:
     stored = _stored_secrets(settings.instance_path / SECRETS_FILE)
     return replace(
-        settings,
+        located(settings),
         secret_key=settings.secret_key or stored["secretKey"],
         cron_token=settings.cron_token or stored["cronToken"],
-        database_url=settings.database_url or f"sqlite:///{settings.instance_path / DATABASE_FILE}",
     )
 
 

@@ -45,6 +45,12 @@ def is_current(engine: Engine) -> bool:
     return found == scripts.get_current_head()
 
 
+def is_known(revision: str) -> bool:
+    """Whether this program can bring a database of that schema to the newest."""
+    scripts = ScriptDirectory.from_config(_config())
+    return revision in {each.revision for each in scripts.walk_revisions()}
+
+
 def _upgrade(engine: Engine) -> None:
     with engine.execution_options(writing=True).begin() as connection:
         if connection.dialect.name == "postgresql":

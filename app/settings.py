@@ -45,6 +45,9 @@ class Settings:
     session_hours: int
     report_retention_days: int
     audit_retention_days: int
+    backup_path: str
+    backup_keep: int
+    backup_passphrase: str
     cron_connect_seconds: int
     cron_read_seconds: int
     cron_write_seconds: int

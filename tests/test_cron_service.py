@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -335,7 +336,7 @@ def test_a_run_that_cannot_be_recorded_does_not_end_the_loop(rig: Running, count
 
 def test_the_real_check_counts_what_it_found_and_sent(tmp_path: Path) -> None:
     with running(tmp_path, TASKS) as rig:
-        until(lambda: len(rig.health()["lastRunTimes"]) == 3, "all three tasks")
+        until(lambda: len(rig.health()["lastRunTimes"]) == len(TASKS), "all tasks")
         answer = rig.post(f"/trigger/{CHECK}").json()
         assert answer["success"] is True
         assert answer["statistics"] == {
@@ -348,7 +349,7 @@ def test_the_real_check_counts_what_it_found_and_sent(tmp_path: Path) -> None:
 
 def test_the_cleanups_delete_by_the_settings(tmp_path: Path) -> None:
     with running(tmp_path, TASKS, VEILLEUR_AUDIT_RETENTION_DAYS="3") as rig:
-        until(lambda: len(rig.health()["lastRunTimes"]) == 3, "all three tasks")
+        until(lambda: len(rig.health()["lastRunTimes"]) == len(TASKS), "all tasks")
         for days in (2, 4):
             moment = clock.utcnow() - timedelta(days=days)
             write(
@@ -357,6 +358,35 @@ def test_the_cleanups_delete_by_the_settings(tmp_path: Path) -> None:
         answer = rig.post("/trigger/audit-log-cleanup").json()
         assert answer["message"] == "Deleted 1 entries of the audit log older than 3 days"
         assert rig.post("/trigger/retention-cleanup").json()["success"] is True
+
+
+def test_a_task_beside_the_loop_holds_up_no_other(tmp_path: Path, counted: Counted) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def long(_context: TaskContext) -> TaskResult:
+        assert not (began.is_set() and not may_end.is_set()), "never twice at once"
+        began.set()
+        assert may_end.wait(60)
+        return TaskResult("done at last")
+
+    tasks = {"long": Task(long, "0 0 1 1 *", beside=True), "quick": Task(counted, "0 0 1 1 *")}
+    with running(tmp_path, tasks, VEILLEUR_WATCHDOG_SECONDS="60") as rig, ThreadPoolExecutor(2) as callers:
+        assert began.wait(60), "caught up at the start"
+        joined = [callers.submit(rig.post, "/trigger/long") for _ in range(2)]
+        assert rig.post("/trigger/quick").json()["success"] is True
+        assert rig.health()["runningTask"] == "long"
+        may_end.set()
+        assert {each.result().json()["message"] for each in joined} == {"done at last"}
+
+
+def test_a_stop_ends_a_task_beside_the_loop_early(tmp_path: Path) -> None:
+    def endless(context: TaskContext) -> TaskResult:
+        until(lambda: not context.may_go_on(), "the stop", seconds=60)
+        raise RuntimeError("stopped before it was done")
+
+    with running(tmp_path, {"long": Task(endless, "0 0 1 1 *", beside=True)}) as rig:
+        until(lambda: rig.health()["runningTask"] == "long", "the task")
+    assert [row.message for row in rig.runs()] == ["RuntimeError: stopped before it was done"]
 
 
 # Stop and start

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app.commands.accounts import key, user
+from app.commands.archive import backup
 from app.commands.channels import channel
 from app.commands.database import db
 from app.commands.maintenance import maintenance_group
@@ -12,5 +13,5 @@ from app.commands.monitoring import check, interval_command
 
 
 def register(app: Flask) -> None:
-    for command in (channel, check, db, interval_command, key, maintenance_group, user):
+    for command in (backup, channel, check, db, interval_command, key, maintenance_group, user):
         app.cli.add_command(command)

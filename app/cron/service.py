@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -78,7 +78,9 @@ class CronService:
         # A SimpleQueue, because a signal handler may put into it at any moment; an Event could deadlock.
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._stop_asked = False
-        self._triggers: dict[str, Future[Outcome]] = {}
+        self._triggers: dict[str, Future[Future[Outcome]]] = {}
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+        self._under_way: dict[str, Future[Outcome]] = {}
         self._triggers_lock = threading.Lock()
         self._callers = 0
         self._callers_left = threading.Condition()
@@ -91,7 +93,7 @@ class CronService:
         What it found is sent beside the loop: this waits some seconds for that, and counts it.
         """
         with self._calling():
-            outcome = self._wait(self._triggered(name))
+            outcome = self._wait(self._wait(self._triggered(name)))
             if not outcome.succeeded or SENT not in outcome.statistics:
                 return outcome
             self._courier.settle(SETTLE_SECONDS)
@@ -124,7 +126,7 @@ class CronService:
         self._commands.put(_Command(obey, answer))
         return answer
 
-    def _triggered(self, name: str) -> Future[Outcome]:
+    def _triggered(self, name: str) -> Future[Future[Outcome]]:
         with self._triggers_lock:
             if name not in self._triggers:
                 self._triggers[name] = self._command(partial(self._run_triggered, name))
@@ -172,6 +174,7 @@ class CronService:
             self._run_due()
             self._obey_next(TICK_SECONDS)
         self._refuse_the_rest()
+        self._beside.shutdown(cancel_futures=True)
 
     def _begin(self) -> None:
         self._looked_at = clock.utcnow()
@@ -196,16 +199,32 @@ class CronService:
         self._looked_at = looked_at
         self._show_plan()
 
-    def _run_task(self, name: str, cause: str) -> Outcome | None:
+    def _run_task(self, name: str, cause: str) -> Future[Outcome] | None:
         """None when the service is to stop: what did not begin is caught up at the next start."""
         if self._stop_asked:
             return None
+        if self.tasks[name].beside:
+            return self._run_beside(name, cause)
         ends_at = time.monotonic() + self._watchdog_seconds / 2
-        return self._runner.run(
-            name, self.tasks[name], cause, lambda: not self._stop_asked and time.monotonic() < ends_at
+        done: Future[Outcome] = Future()
+        done.set_result(
+            self._runner.run(
+                name, self.tasks[name], cause, lambda: not self._stop_asked and time.monotonic() < ends_at
+            )
         )
+        return done
 
-    def _run_triggered(self, name: str) -> Outcome:
+    def _run_beside(self, name: str, cause: str) -> Future[Outcome]:
+        """The run of the task that is under way, else a new one."""
+        under_way = self._under_way.get(name)
+        if under_way is None or under_way.done():
+            under_way = self._beside.submit(
+                self._runner.run, name, self.tasks[name], cause, lambda: not self._stop_asked
+            )
+            self._under_way[name] = under_way
+        return under_way
+
+    def _run_triggered(self, name: str) -> Future[Outcome]:
         with self._triggers_lock:
             del self._triggers[name]  # whoever asks from here on wants a run of its own
         outcome = self._run_task(name, "manual")

@@ -31,7 +31,7 @@ class Status:
         self._errors: dict[str, str] = {}
         self._plan: dict[str, datetime | None] = {}
         self._interval: str | None = None
-        self._running_task: str | None = None
+        self._running_tasks: list[str] = []
         self._heartbeat = time.monotonic()
 
     def beat(self) -> None:
@@ -43,11 +43,12 @@ class Status:
 
     def began(self, task: str) -> None:
         with self._lock:
-            self._running_task = task
+            self._running_tasks.append(task)
 
     def ended(self, task: str, run: PastRun) -> None:
         with self._lock:
-            self._running_task = None
+            if task in self._running_tasks:
+                self._running_tasks.remove(task)
             self._last_runs[task] = run.started_at
         self.note(task, run.error)
 
@@ -79,7 +80,7 @@ class Status:
                 "nextRunTimes": _spelled(self._plan),
                 "interval": self._interval,
                 "startedAt": clock.iso(self._started_at),
-                "runningTask": self._running_task,
+                "runningTask": self._running_tasks[-1] if self._running_tasks else None,
             }
 
 

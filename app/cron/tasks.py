@@ -8,14 +8,18 @@ from datetime import datetime
 from types import MappingProxyType
 
 from app import checks, retention
+from app.archive import keeping, making
+from app.archive.problems import ArchiveBusy
 from app.checks import Policy
 from app.db import Database
 from app.delivery import Courier
+from app.presentation import VERSION
 from app.settings import Settings
 
 CHECK = checks.TASK
 SENT = "notificationsSent"
 DAILY = "0 2 * * *"
+AFTER_CLEANUP = "0 3 * * *"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,14 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`cron` is an expression in UTC, or None for the configured interval."""
+    """`cron` is an expression in UTC, or None for the configured interval.
+
+    One that runs `beside` the loop holds up no other, and is told to end early only by a stop.
+    """
 
     run: Callable[[TaskContext], TaskResult]
     cron: str | None
+    beside: bool = False
 
 
 def check_overdue_backups(context: TaskContext) -> TaskResult:
@@ -82,10 +90,35 @@ def clean_stored_data(context: TaskContext) -> TaskResult:
     )
 
 
+def archive_installation(context: TaskContext) -> TaskResult:
+    settings = context.settings
+    if settings.backup_keep == 0:
+        return TaskResult("Switched off: VEILLEUR_BACKUP_KEEP is 0")
+    folder, passphrase = keeping.folder_of(settings), settings.backup_passphrase or None
+    try:
+        made = making.create(
+            settings,
+            folder / keeping.name_for(context.now, encrypted=bool(passphrase)),
+            passphrase=passphrase,
+            version=VERSION,
+            now=context.now,
+            may_go_on=context.may_go_on,
+        )
+    except ArchiveBusy as problem:
+        return TaskResult(f"Nothing made: {problem}")
+    removed = keeping.remove_old(folder, settings.backup_keep)
+    return TaskResult(
+        f"Made {made.path.name} with {made.content.jobs} jobs and {made.content.reports} reports, "
+        f"deleted {removed} older ones",
+        {"archiveBytes": made.size_bytes, "deletedArchives": removed},
+    )
+
+
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         CHECK: Task(check_overdue_backups, None),
         "audit-log-cleanup": Task(clean_audit_log, DAILY),
         "retention-cleanup": Task(clean_stored_data, DAILY),
+        "installation-backup": Task(archive_installation, AFTER_CLEANUP, beside=True),
     }
 )

@@ -1,0 +1,76 @@
+"""Exchanges files of the installation for others: all of them, even when the process dies in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+JOURNAL = "restore.json"
+_ASIDE, _PLACE = "aside", "place"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`place` goes `aside`, if it is there; then `staged` goes to `place`, if there is one."""
+
+    place: str
+    aside: str
+    staged: str | None
+
+
+def begin(folder: Path, steps: Sequence[Step]) -> None:
+    """Exchange them. From the first moment on there is no way back, only `finish`."""
+    _write(folder / JOURNAL, _ASIDE, steps)
+    finish(folder)
+
+
+def finish(folder: Path) -> bool:
+    """Complete an exchange that was cut off; False when there is none. May be cut off itself."""
+    journal = folder / JOURNAL
+    if not journal.exists():
+        return False
+    content = json.loads(journal.read_text())
+    steps = [Step(**each) for each in content["steps"]]
+    if content["phase"] == _ASIDE:
+        for each in steps:
+            if Path(each.place).exists():
+                Path(each.aside).parent.mkdir(mode=0o700, exist_ok=True)
+                _move(each.place, each.aside)
+        _write(journal, _PLACE, steps)
+    for each in steps:
+        if each.staged and Path(each.staged).exists():
+            _move(each.staged, each.place)
+    journal.unlink()
+    _sync(folder)
+    for each in steps:
+        if each.staged:
+            shutil.rmtree(Path(each.staged).parent, ignore_errors=True)
+    return True
+
+
+def _write(journal: Path, phase: str, steps: Sequence[Step]) -> None:
+    temporary = journal.with_suffix(".new")
+    with temporary.open("w") as file:
+        json.dump({"phase": phase, "steps": [asdict(each) for each in steps]}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(journal)
+    _sync(journal.parent)
+
+
+def _move(source: str, target: str) -> None:
+    Path(source).replace(target)
+    _sync(Path(source).parent)
+    _sync(Path(target).parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
