@@ -20,7 +20,7 @@ from app.sentences import reminder_name
 from app.settings import REMINDERS
 
 TYPED = "typed"
-_LOCAL_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+LOCAL_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 _MOST_MINUTES = 31 * 24 * 60
 _DAYS = {
     "mon": _l("Monday"),
@@ -34,7 +34,7 @@ _DAYS = {
 
 
 class PauseForm(FlaskForm):  # type: ignore[misc]
-    until = DateTimeLocalField(_l("Until (empty: until resumed)"), [Optional()], format=_LOCAL_FORMATS)
+    until = DateTimeLocalField(_l("Until (empty: until resumed)"), [Optional()], format=LOCAL_FORMATS)
 
     def until_at(self, zone: str) -> datetime | None:
         return in_zone(self.until.data, zone) if self.until.data else None
@@ -67,7 +67,7 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
         widget=ListWidget(prefix_label=False),
     )
     zone = StringField(_l("Time zone"), [InputRequired(), Length(max=60)])
-    first = DateTimeLocalField(_l("First run, in that zone"), [InputRequired()], format=_LOCAL_FORMATS)
+    first = DateTimeLocalField(_l("First run, in that zone"), [InputRequired()], format=LOCAL_FORMATS)
 
     def schedule(self, now: datetime) -> Schedule | None:
         """The schedule as entered; None after putting the error beside the field it is about."""

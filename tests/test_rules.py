@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "installation",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
-    "hall": {"access", "failures", "presentation", "sentences", "welcome", "job_forms", "json_body"},
+    "hall": {"access", "failures", "presentation", "sentences", "welcome", "job_forms", "json_body", "watch"},
     "doors": {"blueprints", "cron", "commands"},
     "assembly": {"app"},
 }
