@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from app import clock
 from app.notify import http
 from app.notify.channel import DeliveryError
-from app.notify.cleaning import mask
+from app.notify.cleaning import MASK, mask
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,14 @@ class Heartbeat:
         except DeliveryError as problem:
             # The receiver's own words may repeat the address.
             status = re.match(r"answered \d+", str(problem))
-            return status[0] if status else mask(str(problem))
+            return status[0] if status else self._without_secrets(str(problem))
         return None
+
+    def _without_secrets(self, text: str) -> str:
+        parts = urlsplit(self._url)
+        for secret in (self._url, parts.path.strip("/"), parts.query):
+            text = text.replace(secret, MASK) if secret else text
+        return mask(text)
 
     def _note(self, succeeded: bool, problem: str | None) -> None:
         was_ok = self._is_ok
@@ -99,9 +105,9 @@ class Heartbeat:
             self._last_at, self._is_ok = clock.utcnow(), problem is None
             self._detail = problem or ("check completed" if succeeded else "failed check reported")
         if problem is not None and was_ok is not False:
-            logger.warning("the heartbeat to %s failed: %s", mask(self._url), problem)
+            logger.warning("the heartbeat to %s failed: %s", urlsplit(self._url).hostname, problem)
         elif problem is None and was_ok is False:
-            logger.info("the heartbeat to %s works again", mask(self._url))
+            logger.info("the heartbeat to %s works again", urlsplit(self._url).hostname)
 
 
 def fail_url(url: str) -> str:
