@@ -355,6 +355,19 @@ def test_a_service_that_was_down_at_the_end_does_so_at_its_start(
         assert rig.health()["interval"] == "5min"
 
 
+def test_an_end_between_two_moments_of_the_interval_is_not_waited_out(tmp_path: Path, path: Path) -> None:
+    save(path, "2hours", updated_by="admin", now=NOON)
+    disable(path, END + timedelta(minutes=1))
+    past_run(tmp_path, CHECK, END + timedelta(seconds=30))
+    counted = Counted()
+    with (
+        time_machine.travel(END + timedelta(minutes=2), tick=False),
+        running(tmp_path, {CHECK: Task(counted, None)}) as rig,
+    ):
+        until(lambda: counted.count == 1, "the check")
+        assert rig.health()["nextRunTimes"] in ({}, {CHECK: "2026-12-01T20:00:00Z"})
+
+
 def test_a_task_that_was_stopped_stays_so(tmp_path: Path, path: Path) -> None:
     disabled_at_noon(path)
     past_run(tmp_path, CHECK, NOON)
