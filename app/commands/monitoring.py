@@ -11,26 +11,13 @@ from flask.cli import with_appcontext
 
 from app import checks, clock, interval
 from app.checks import Policy
+from app.commands.moment import Moment
 from app.commands.trace import note, settings, who
 from app.cron_client import CronClient, CronServiceUnavailable
 from app.db import database
 from app.interval import CronConfig
 
 _INTERVALS = ", ".join(interval.CRON_EXPRESSIONS)
-
-
-class Moment(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(
-        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return clock.from_iso(value)
-        except ValueError as problem:
-            self.fail(f"{value!r} can't be read: {problem}", param, ctx)
 
 
 @click.command("interval", help=f"Show the check interval, or set it: {_INTERVALS}.")
