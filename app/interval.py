@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,8 @@ from app import clock
 FILE_NAME = "cron.json"
 DISABLED = "disabled"
 DEFAULT = "20min"
+VEILLEUR = "veilleur"  # who changes the interval when a disabled time ends
+LONGEST_DISABLED_DAYS = 366
 
 CRON_EXPRESSIONS = MappingProxyType(
     {
@@ -49,17 +51,26 @@ MINUTES = MappingProxyType(
 
 _LARGEST_FILE_BYTES = 64 * 1024
 _QUIET_NANOSECONDS = 2_000_000_000
+_YEARS_END = 9999  # in that one, another time zone can already be past the end of the calendar
 
 
 class IntervalFileDamaged(Exception):
     """The file is there and does not hold an interval; nothing may be assumed in its place."""
 
 
+class EndRefused(ValueError):
+    """Monitoring can't be disabled until then; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class CronConfig:
+    """The interval. A disabled time with an end keeps it, and the interval of afterwards, beside it."""
+
     interval: str
     updated_at: str | None = None
     updated_by: str | None = None
+    disabled_until: datetime | None = None
+    resume_interval: str | None = None
 
     @property
     def enabled(self) -> bool:
@@ -77,8 +88,30 @@ class CronConfig:
         """Whether no check has come for two intervals and a minute, counted from a change of the interval."""
         if not self.enabled:
             return False
-        since_at = max(last_check_at, self.in_force_at or last_check_at)
-        return now - since_at > timedelta(minutes=2 * MINUTES[self.interval] + 1)
+        allowed = timedelta(minutes=2 * MINUTES[self.interval] + 1)
+        # What lies far ahead was written before the clock was set back, and would hide a silence for long.
+        known = [each for each in (last_check_at, self.in_force_at) if each and each - now <= allowed]
+        return not known or now - max(known) > allowed
+
+    def in_force(self, now: datetime) -> CronConfig:
+        """What holds at that moment: after the end of a disabled time, the interval from before it."""
+        if self.enabled or self.disabled_until is None or now < self.disabled_until:
+            return self
+        return CronConfig(
+            self.resume_interval or DEFAULT, clock.iso(self.disabled_until), VEILLEUR, self.disabled_until
+        )
+
+    @property
+    def has_resumed(self) -> bool:
+        """Whether this holds because a disabled time has ended, which the file does not say yet."""
+        return self.enabled and self.disabled_until is not None
+
+    @property
+    def in_words(self) -> str:
+        """For logs, the audit log and the command line."""
+        if self.enabled or self.disabled_until is None:
+            return self.interval
+        return f"{self.interval} until {clock.iso(self.disabled_until)}"
 
     @property
     def cron_expression(self) -> str:
@@ -90,10 +123,14 @@ def is_interval(value: object) -> bool:
 
 
 def read(path: Path) -> CronConfig:
-    """What the file says; the default when there is none.
+    """What is in force now by the file; the default when there is none.
 
     Raises IntervalFileDamaged for content that is no interval and OSError when it can't be read.
     """
+    return _stored(path).in_force(clock.utcnow())
+
+
+def _stored(path: Path) -> CronConfig:
     try:
         with path.open("rb") as file:
             raw = file.read(_LARGEST_FILE_BYTES + 1)
@@ -109,7 +146,10 @@ def _parse(raw: bytes) -> CronConfig:
         raise IntervalFileDamaged("it is not JSON") from None
     if not isinstance(content, dict) or not is_interval(content.get("interval")):
         raise IntervalFileDamaged(f"its interval is none of {', '.join(CRON_EXPRESSIONS)}")
-    return CronConfig(content["interval"], _optional(content, "updatedAt"), _optional(content, "updatedBy"))
+    config = CronConfig(content["interval"], _optional(content, "updatedAt"), _optional(content, "updatedBy"))
+    if config.enabled or content.get("disabledUntil") is None:
+        return config
+    return replace(config, disabled_until=_end(content["disabledUntil"]), resume_interval=_resumed(content))
 
 
 def _optional(content: dict[str, object], key: str) -> str | None:
@@ -117,23 +157,78 @@ def _optional(content: dict[str, object], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def save(path: Path, interval: str, *, updated_by: str, now: datetime) -> CronConfig:
-    """Replace the file in one durable step and return what it held before.
+def _end(value: object) -> datetime:
+    with contextlib.suppress(TypeError, ValueError):
+        end_at = clock.from_iso(value)  # type: ignore[arg-type]  # what is no text is refused by it
+        if end_at.year < _YEARS_END:
+            return end_at
+    raise IntervalFileDamaged("its disabledUntil is no time with a zone")
+
+
+def _resumed(content: dict[str, object]) -> str:
+    value = _optional(content, "resumeInterval")
+    if value is None or value not in MINUTES:
+        raise IntervalFileDamaged(f"its resumeInterval is none of {', '.join(MINUTES)}")
+    return value
+
+
+def checked_end(interval: str, end_at: datetime | None, now: datetime) -> datetime | None:
+    """The end of a disabled time in whole seconds, as it is stored. Raises EndRefused."""
+    if end_at is None:
+        return None
+    if interval != DISABLED:
+        raise EndRefused(f"only {DISABLED} can have an end")
+    end_at = end_at.replace(microsecond=0)
+    if end_at <= now:
+        raise EndRefused("this time is over already")
+    if end_at - now > timedelta(days=LONGEST_DISABLED_DAYS):
+        raise EndRefused(f"at most {LONGEST_DISABLED_DAYS} days from now")
+    return end_at
+
+
+def save(
+    path: Path, interval: str, *, updated_by: str, now: datetime, disabled_until: datetime | None = None
+) -> CronConfig:
+    """Replace the file in one durable step and return what was in force before.
 
     The value before is read under the same lock, so that every change is told exactly once; a damaged
-    file counts as the default. Raises ValueError for no interval and OSError when it can't be written;
-    then the old file is untouched.
+    file counts as the default. Raises ValueError for no interval or a wrong end of a disabled time, and
+    OSError when it can't be written; then the old file is untouched.
     """
     if not is_interval(interval):
         raise ValueError(f"{interval!r} is no interval")
-    text = json.dumps({"interval": interval, "updatedAt": clock.iso(now), "updatedBy": updated_by}) + "\n"
+    end_at = checked_end(interval, disabled_until, now)
     with _exclusive(path):
         try:
-            before = read(path)
+            before = _stored(path).in_force(now)
         except IntervalFileDamaged:
             before = CronConfig(DEFAULT)
-        _replace(path, text.encode())
+        resumed = before.interval if before.enabled else before.resume_interval or DEFAULT
+        after = CronConfig(interval, clock.iso(now), updated_by, end_at, resumed if end_at else None)
+        _write(path, after)
     return before
+
+
+def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
+    """Write down that a disabled time has ended; what the file said and says now.
+
+    None when it says so already: of several that notice the end, one writes. Errors as `read` and `save`.
+    """
+    with _exclusive(path):
+        before = _stored(path)
+        after = before.in_force(now)
+        if not after.has_resumed:
+            return None
+        _write(path, after)
+    return before, after
+
+
+def _write(path: Path, config: CronConfig) -> None:
+    content = {"interval": config.interval, "updatedAt": config.updated_at, "updatedBy": config.updated_by}
+    if not config.enabled and config.disabled_until is not None:
+        content["disabledUntil"] = clock.iso(config.disabled_until)
+        content["resumeInterval"] = config.resume_interval
+    _replace(path, (json.dumps(content) + "\n").encode())
 
 
 @contextlib.contextmanager
@@ -175,11 +270,14 @@ class Reader:
 
     def read(self) -> CronConfig:
         """As `read`; the same errors."""
+        return self._stored().in_force(clock.utcnow())
+
+    def _stored(self) -> CronConfig:
         stamp = self.stamp()
         cached = self._cached
         if cached is not None and cached[0] == stamp:
             return cached[1]
-        config = read(self._path)
+        config = _stored(self._path)
         self._cached = (stamp, config) if self._is_quiet(stamp) else None
         return config
 

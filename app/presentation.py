@@ -8,8 +8,9 @@ from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_babel import format_datetime, format_decimal, format_timedelta, get_babel, get_locale
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
-from app import access, clock
+from app import access, clock, watch
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -24,6 +25,17 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 VERSION = "0.1.0"
+INTERVALS = {
+    "disabled": _l("Disabled: nobody is told about a missing backup"),
+    "1min": _l("Every minute"),
+    "5min": _l("Every 5 minutes"),
+    "10min": _l("Every 10 minutes"),
+    "15min": _l("Every 15 minutes"),
+    "20min": _l("Every 20 minutes"),
+    "30min": _l("Every 30 minutes"),
+    "1hour": _l("Every hour"),
+    "2hours": _l("Every 2 hours"),
+}
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -44,6 +56,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(moment)
     app.add_template_filter(ago)
     app.add_template_filter(size)
+    app.add_template_filter(interval_name)
     app.add_template_filter(duration)
     app.add_template_filter(clock.iso, "iso")
 
@@ -62,6 +75,7 @@ def _context() -> dict[str, object]:
         "identity": access.current_identity,
         "settings": access.settings(),
         "now": clock.utcnow(),
+        "configured_interval": watch.configured,
         "language": str(get_locale() or "en").replace("_", "-"),
         "version": VERSION,
     }
@@ -70,6 +84,10 @@ def _context() -> dict[str, object]:
 def language() -> str | None:
     available = [each.language for each in get_babel().instance.list_translations()]
     return request.accept_languages.best_match(["en", *available], default="en")
+
+
+def interval_name(value: str) -> str:
+    return str(INTERVALS[value]) if value in INTERVALS else value
 
 
 def moment(value: datetime | None) -> str:

@@ -57,9 +57,19 @@ def optional_web_url(value: str) -> str:
 
 def secret_web_url(value: str) -> str:
     """An address that is itself the permission, such as those of services that wait for a sign of life."""
-    if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+    if value and not _can_be_called(value):
         raise ValueError("an address such as https://hc-ping.com/…")
     return value
+
+
+def _can_be_called(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return False
+    is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return is_web and not re.search(r"[\s\x00-\x1f\x7f\\]", address)
 
 
 def database_url(value: str) -> str:

@@ -65,6 +65,7 @@ ROOMS: dict[str, set[str]] = {
         "json_body",
         "maintenance_forms",
         "presence",
+        "watch",
     },
     "doors": {"blueprints", "cron", "commands"},
     "assembly": {"app"},

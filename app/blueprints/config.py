@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, current_app, flash, jsonify, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import RadioField
+from wtforms import DateTimeLocalField, RadioField
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired
+from wtforms.validators import InputRequired, Optional
 
-from app import access, audit, clock, interval, json_body, resend
+from app import access, audit, clock, interval, json_body, resend, watch
 from app.checks import TASK
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
 from app.db import database
+from app.interval import CronConfig
+from app.job_forms import LOCAL_FORMATS, in_zone
+from app.presentation import INTERVALS
 
 bp = Blueprint("config", __name__)
 log = logging.getLogger(__name__)
 
 _RELOAD_SECONDS = 2.0
 
-_LABELS = {
-    "disabled": _l("Disabled: nobody is told about a missing backup"),
-    "1min": _l("Every minute"),
-    "5min": _l("Every 5 minutes"),
-    "10min": _l("Every 10 minutes"),
-    "15min": _l("Every 15 minutes"),
-    "20min": _l("Every 20 minutes"),
-    "30min": _l("Every 30 minutes"),
-    "1hour": _l("Every hour"),
-    "2hours": _l("Every 2 hours"),
-}
-
-
-_CHOICES = [SelectChoice(value=value, label=label) for value, label in _LABELS.items()]
+_CHOICES = [SelectChoice(value=value, label=label) for value, label in INTERVALS.items()]
 
 
 class IntervalForm(FlaskForm):  # type: ignore[misc]
     interval = RadioField(_l("Check interval"), [InputRequired()], choices=_CHOICES)
+    until = DateTimeLocalField(
+        _l("Disabled until (empty: without an end)"), [Optional()], format=LOCAL_FORMATS
+    )
+
+    def until_at(self) -> datetime | None:
+        """An end that was left in the form means nothing to the other intervals."""
+        if self.interval.data != interval.DISABLED or not self.until.data:
+            return None
+        return in_zone(self.until.data, access.settings().timezone)
 
 
 @bp.url_value_preprocessor
@@ -76,26 +77,43 @@ def save_cron_config() -> ResponseReturnValue:
     if not interval.is_interval(wanted):
         return jsonify(error="Invalid interval", allowed=list(interval.CRON_EXPRESSIONS)), 400
     try:
-        _save(wanted)
+        _save(wanted, _end_of_disabled(content.get("until")))
+    except interval.EndRefused as problem:
+        return jsonify(error="Invalid until", field="until", message=f"until: {problem}"), 400
     except OSError as problem:
         log.error("%s can't be written: %s", _path(), problem)
         return jsonify(error="Failed to update cron configuration"), 500
     return jsonify(success=True)
 
 
-def _save(wanted: str) -> None:
-    """Write the file, leave a trace, and have the running service obey it now. Raises OSError."""
+def _end_of_disabled(value: object) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return clock.from_iso(value)  # type: ignore[arg-type]  # what is no text is refused by it
+    except (TypeError, ValueError):
+        raise interval.EndRefused("a time with its zone is needed, such as 2026-12-01T06:00Z") from None
+
+
+def _save(wanted: str, until: datetime | None) -> None:
+    """Write the file, leave a trace, and have the running service obey it now.
+
+    Raises EndRefused for a wrong end of a disabled time, and OSError.
+    """
     now = clock.utcnow()
+    disabled_until = interval.checked_end(wanted, until, now)
     with database().writing() as rows:
         rows.connection()  # fails here, before anything has changed, when no trace can be left
-        before = interval.save(_path(), wanted, updated_by=access.actor(), now=now)
+        before = interval.save(
+            _path(), wanted, updated_by=access.actor(), now=now, disabled_until=disabled_until
+        )
         audit.note(
             rows,
             actor=access.actor(),
             action="interval changed",
             target="check interval",
-            before=before.interval,
-            after=wanted,
+            before=before.in_words,
+            after=CronConfig(wanted, disabled_until=disabled_until).in_words,
             now=now,
             address=access.address(),
         )
@@ -111,7 +129,10 @@ def _save(wanted: str) -> None:
 @bp.get("/settings/monitoring")
 @access.viewer
 def monitoring() -> ResponseReturnValue:
-    return _page(IntervalForm(interval=_current()))
+    config = watch.configured()
+    ends_at = config.disabled_until if config and not config.enabled else None
+    local = ends_at.astimezone(ZoneInfo(access.settings().timezone)) if ends_at else None
+    return _page(IntervalForm(interval=config and config.interval, until=local))
 
 
 @bp.post("/settings/monitoring")
@@ -121,12 +142,15 @@ def save_monitoring() -> ResponseReturnValue:
     if not form.validate():
         return _page(form), 400
     try:
-        _save(form.interval.data)
+        _save(form.interval.data, form.until_at())
+    except interval.EndRefused as problem:
+        form.until.errors = [_("This end can't be used: %(reason)s.", reason=problem)]
+        return _page(form), 400
     except OSError as problem:
         log.error("%s can't be written: %s", _path(), problem)
         flash(_("The interval could not be saved; the old one stays in force."), "error")
         return _page(form), 500
-    flash(_("Saved. In force: %(interval)s.", interval=_LABELS[form.interval.data]), "success")
+    flash(_("Saved. In force: %(interval)s.", interval=INTERVALS[form.interval.data]), "success")
     return redirect(url_for("config.monitoring"))
 
 
@@ -158,27 +182,19 @@ def _checked(statistics: dict[str, Any]) -> str:
 
 
 def _page(form: IntervalForm) -> str:
+    config = watch.configured()
+    with database().reading() as rows:
+        checks = watch.look(rows, clock.utcnow())
+        channels = resend.overview(rows, clock.utcnow())
     return render_template(
         "config/monitoring.html",
         form=form,
-        current=_current(),
-        labels=_LABELS,
+        current=config and config.interval,
+        labels=INTERVALS,
+        watch=checks,
         health=_health(),
-        channels=_channels(),
+        channels=channels,
     )
-
-
-def _channels() -> list[resend.ChannelState]:
-    with database().reading() as rows:
-        return resend.overview(rows, clock.utcnow())
-
-
-def _current() -> str | None:
-    try:
-        return _reader().read().interval
-    except (interval.IntervalFileDamaged, OSError) as problem:
-        log.error("%s can't be used: %s", _path(), problem)
-        return None
 
 
 def _health() -> dict[str, Any] | None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from datetime import datetime
-
-from flask import Blueprint, abort, current_app, render_template, request
+from flask import Blueprint, abort, render_template, request
 from flask_babel import gettext as _
 from flask_babel import ngettext
 from sqlalchemy import Select, func, literal_column, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
-from app import access, channels, clock, interval, sentences
-from app.checks import JOBS_TOTAL, TASK
+from app import access, channels, clock, sentences, watch
+from app.checks import JOBS_TOTAL
 from app.db import database
-from app.models import STATE_RANKS, Job, TaskRun, Total
+from app.models import STATE_RANKS, Job, Total
 
 PAGE_SIZE = 50
-_NEWEST_RUNS = 5
 _LARGEST_ID = 2**63 - 1
 _WORST_FIRST = (Job.state_rank, Job.name, Job.id)
 
 bp = Blueprint("dashboard", __name__)
-log = logging.getLogger(__name__)
 
 for _filter in (
     sentences.reason,
@@ -39,14 +33,6 @@ for _filter in (
     bp.add_app_template_filter(_filter)
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Whether the overdue check does its work. `trouble` is None, or the kind of warning to show."""
-
-    last: TaskRun | None
-    trouble: str | None
-
-
 @bp.get("/")
 @access.viewer
 def index() -> str:
@@ -57,7 +43,7 @@ def index() -> str:
     with database().reading() as rows:
         counts = _counts(rows)
         jobs = list(rows.scalars(_page(state, request.args.get("after"))))
-        watch = _watch(rows, now)
+        checks = watch.look(rows, now)
         failing = channels.failing_channels(rows)
     shown = jobs[:PAGE_SIZE]
     return render_template(
@@ -69,7 +55,7 @@ def index() -> str:
         following=_position(shown[-1]) if len(jobs) > PAGE_SIZE else None,
         is_first=not request.args.get("after"),
         state=state,
-        watch=watch,
+        watch=checks,
         failing_channels=failing,
         address=access.settings().public_url.rstrip("/") or request.url_root.rstrip("/"),
     )
@@ -123,25 +109,3 @@ def _headline(counts: dict[str, int]) -> str:
         ngettext("%(num)s good", "%(num)s good", counts["ok"]) if counts["ok"] else _("none good"),
     ]
     return ", ".join(filter(None, told))
-
-
-def _watch(rows: Session, now: datetime) -> Watch:
-    newest = select(TaskRun).where(TaskRun.task == TASK).order_by(TaskRun.id.desc()).limit(_NEWEST_RUNS)
-    last = next((run for run in rows.scalars(newest) if run.finished_at), None)
-    reader: interval.Reader = current_app.extensions["interval"]
-    try:
-        config = reader.read()
-    except (interval.IntervalFileDamaged, OSError) as problem:
-        log.error("the interval can't be read: %s", problem)
-        return Watch(last, "damaged")
-    return Watch(last, _trouble(config, last, now))
-
-
-def _trouble(config: interval.CronConfig, last: TaskRun | None, now: datetime) -> str | None:
-    if not config.enabled:
-        return "disabled"
-    if last is None or last.finished_at is None:
-        return "never"
-    if config.has_missed_checks(last.finished_at, now):
-        return "stale"
-    return "failed" if last.succeeded is False else None

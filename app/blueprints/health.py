@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 
-from flask import Blueprint, current_app, jsonify
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import access, channels, clock, interval
-from app.checks import TASK
+from app import access, channels, clock, watch
 from app.db import database
-from app.models import TaskRun
 
 bp = Blueprint("health", __name__)
 log = logging.getLogger(__name__)
@@ -33,20 +29,21 @@ def health() -> ResponseReturnValue:
     now = clock.utcnow()
     try:
         with database().reading() as rows:
-            last_check_at = _last_check_at(rows)
+            checks = watch.look(rows, now)
             told = _channels(rows)
     except SQLAlchemyError as problem:
         log.error("health: the database can't be read: %s", problem)
         return jsonify(status="error", database="error", cron="unknown", lastCheckAt=None), 503
-    cron = _cron_state(last_check_at, now)
-    well = cron in ("ok", "disabled") and told["status"] != channels.FAILING
+    well = checks.is_well and told["status"] != channels.FAILING
     content = {
         "status": _status(well, told["status"]),
         "database": "ok",
-        "cron": cron,
-        "lastCheckAt": clock.iso(last_check_at),
+        "cron": checks.state,
+        "lastCheckAt": clock.iso(checks.completed_at),
         "channels": told,
     }
+    if checks.disabled_until:
+        content["disabledUntil"] = clock.iso(checks.disabled_until)
     return jsonify(content), 200 if well else 503
 
 
@@ -66,26 +63,3 @@ def _channels(rows: Session) -> dict[str, object]:
             for each in failing
         ]
     return told
-
-
-def _last_check_at(rows: Session) -> datetime | None:
-    newest = (
-        select(TaskRun.finished_at)
-        .where(TaskRun.task == TASK, TaskRun.succeeded.is_(True))
-        .order_by(TaskRun.id.desc())
-        .limit(1)
-    )
-    return rows.scalar(newest)
-
-
-def _cron_state(last_check_at: datetime | None, now: datetime) -> str:
-    reader: interval.Reader = current_app.extensions["interval"]
-    try:
-        config = reader.read()
-    except (interval.IntervalFileDamaged, OSError):
-        return "configuration damaged"
-    if not config.enabled:
-        return "disabled"
-    if last_check_at is None:
-        return "never ran"
-    return "stale" if config.has_missed_checks(last_check_at, now) else "ok"

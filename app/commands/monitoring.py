@@ -15,6 +15,7 @@ from app.commands.moment import Moment
 from app.commands.trace import note, settings, who
 from app.cron_client import CronClient, CronServiceUnavailable
 from app.db import database
+from app.interval import CronConfig
 from app.notify.cleaning import one_line
 
 _INTERVALS = ", ".join(interval.CRON_EXPRESSIONS)
@@ -22,25 +23,39 @@ _INTERVALS = ", ".join(interval.CRON_EXPRESSIONS)
 
 @click.command("interval", help=f"Show the check interval, or set it: {_INTERVALS}.")
 @click.argument("value", required=False, metavar="[INTERVAL]")
+@click.option(
+    "--until", type=Moment(), help="With disabled: when the interval of before is back, as 2026-12-01T06:00Z."
+)
 @with_appcontext
-def interval_command(value: str | None) -> None:
+def interval_command(value: str | None, until: datetime | None) -> None:
     path = Path(current_app.instance_path) / interval.FILE_NAME
     if value is None:
+        if until is not None:
+            raise click.UsageError("--until belongs to an interval: flask interval disabled --until …")
         _show_interval(path)
         return
     if not interval.is_interval(value):
         raise click.BadParameter(f"{value!r} is none of {', '.join(interval.CRON_EXPRESSIONS)}")
+    until = _checked_end(value, until)
+    set_to = CronConfig(value, disabled_until=until).in_words
     with database().writing() as rows:
         rows.connection()  # fails here, before anything has changed, when no trace can be left
-        before = _save_interval(path, value)
-        note(rows, "interval changed", "check interval", before=before.interval, after=value)
-    click.echo(f"Check interval: {value} (was {before.interval}).")
+        before = _save_interval(path, value, until)
+        note(rows, "interval changed", "check interval", before=before.in_words, after=set_to)
+    click.echo(f"Check interval: {set_to} (was {before.in_words}).")
     _tell_service()
 
 
-def _save_interval(path: Path, value: str) -> interval.CronConfig:
+def _checked_end(value: str, until: datetime | None) -> datetime | None:
     try:
-        return interval.save(path, value, updated_by=who(), now=clock.utcnow())
+        return interval.checked_end(value, until, clock.utcnow())
+    except interval.EndRefused as problem:
+        raise click.BadParameter(str(problem), param_hint="--until") from None
+
+
+def _save_interval(path: Path, value: str, until: datetime | None) -> CronConfig:
+    try:
+        return interval.save(path, value, updated_by=who(), now=clock.utcnow(), disabled_until=until)
     except OSError as problem:
         raise click.ClickException(f"{path} can't be written: {problem.strerror}") from None
 
@@ -55,7 +70,8 @@ def _show_interval(path: Path) -> None:
     except OSError as problem:
         raise click.ClickException(f"{path} can't be read: {problem.strerror}") from None
     since = f", since {config.updated_at} by {config.updated_by}" if config.updated_at else ""
-    click.echo(f"Check interval: {config.interval} ({config.cron_expression}){since}.")
+    then = f", then {config.resume_interval}" if config.resume_interval else ""
+    click.echo(f"Check interval: {config.in_words}{then} ({config.cron_expression}){since}.")
 
 
 def _tell_service() -> None:

@@ -64,7 +64,7 @@ def _unknown() -> ResponseReturnValue:
 
 @bp.get("/health")
 def health() -> ResponseReturnValue:
-    found = _service().status.health()
+    found = _service().status.health() | {"heartbeat": _service().heartbeat.shown()}
     return jsonify(found), 200 if found["isRunning"] else 503
 
 

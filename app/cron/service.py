@@ -19,9 +19,11 @@ from flask import Flask
 
 from app import clock, interval
 from app.cron.cron_job import CronJob, last_run_until
+from app.cron.heartbeat import Heartbeat
+from app.cron.resumption import Resumption
 from app.cron.runner import Outcome, Runner, past_runs
 from app.cron.status import PastRun, Status
-from app.cron.tasks import SENT, Task
+from app.cron.tasks import CHECK, SENT, Task
 from app.db import EXTENSION, Database
 from app.delivery import Courier
 from app.interval import CronConfig, IntervalFileDamaged
@@ -33,6 +35,7 @@ Answer = TypeVar("Answer")
 
 TICK_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
+LAST_HEARTBEAT_SECONDS = 2.0
 CALLERS = 6  # that wait for the loop at once; fewer than the server's threads, so that health has one
 CONFIG = "config"  # the key of a damaged interval file among the errors
 
@@ -70,6 +73,8 @@ class CronService:
         self._interval: interval.Reader = app.extensions["interval"]
         self._courier = courier
         self._runner = Runner(app, self._database, settings, courier, self.status)
+        self.heartbeat = Heartbeat(settings.heartbeat_url)
+        self._resumption = Resumption(settings.instance_path / interval.FILE_NAME, self._database)
         self._scheduler = schedule.Scheduler()
         self._config = CronConfig(interval.DEFAULT)
         self._config_stamp: object = object()  # unlike any: the file was never read
@@ -171,10 +176,12 @@ class CronService:
             if not self._courier.is_alive():
                 raise RuntimeError("deliveries have stopped; a new start takes them up again")
             self._follow_file()
+            self._resume()
             self._run_due()
             self._obey_next(TICK_SECONDS)
         self._refuse_the_rest()
         self._beside.shutdown(cancel_futures=True)
+        self.heartbeat.stop(LAST_HEARTBEAT_SECONDS)
 
     def _begin(self) -> None:
         self._looked_at = clock.utcnow()
@@ -188,10 +195,23 @@ class CronService:
 
     def _catch_up(self, past: Mapping[str, PastRun], now: datetime) -> None:
         for name in self.tasks:
-            expression = self._expression(name)
-            due_at = last_run_until(expression, now) if expression else None
+            due_at = self._due_at(name, now)
             if due_at and (name not in past or past[name].started_at < due_at):
                 self._run_task(name, "catch-up")
+
+    def _due_at(self, name: str, now: datetime) -> datetime | None:
+        """When its last run was due; a disabled time ends with a run."""
+        expression = self._expression(name)
+        if expression is None or name in self._stopped_tasks:
+            return None
+        due_at = last_run_until(expression, now)
+        ended_at = self._config.disabled_until if self._config.has_resumed else None
+        return max(due_at, ended_at) if due_at and ended_at and self.tasks[name].cron is None else due_at
+
+    def _resume(self) -> None:
+        if self._config.has_resumed and self._resumption.is_due():
+            self._catch_up(past_runs(self._database), clock.utcnow())
+            self._resumption.write_down()
 
     def _run_due(self) -> None:
         looked_at = clock.utcnow()
@@ -206,12 +226,13 @@ class CronService:
         if self.tasks[name].beside:
             return self._run_beside(name, cause)
         ends_at = time.monotonic() + self._watchdog_seconds / 2
-        done: Future[Outcome] = Future()
-        done.set_result(
-            self._runner.run(
-                name, self.tasks[name], cause, lambda: not self._stop_asked and time.monotonic() < ends_at
-            )
+        outcome = self._runner.run(
+            name, self.tasks[name], cause, lambda: not self._stop_asked and time.monotonic() < ends_at
         )
+        if name == CHECK:
+            self.heartbeat.tell(outcome.succeeded)
+        done: Future[Outcome] = Future()
+        done.set_result(outcome)
         return done
 
     def _run_beside(self, name: str, cause: str) -> Future[Outcome]:
@@ -285,6 +306,9 @@ class CronService:
         if self._stamp() != self._config_stamp:
             with suppress(ConfigUnusable):  # told by _load
                 self._load()
+        in_force = self._config.in_force(clock.utcnow())
+        if in_force is not self._config:
+            self._adopt(in_force)
 
     def _load(self) -> None:
         stamp_before, self._config_stamp = self._config_stamp, self._stamp()
@@ -298,8 +322,13 @@ class CronService:
                 logger.error("%s; the interval stays %s", error, self._config.interval)
             raise ConfigUnusable(error) from None
         self.status.note(CONFIG, None)
-        logger.info("the interval is %s", config.interval)
+        self._adopt(config)
+
+    def _adopt(self, config: CronConfig) -> None:
+        logger.log(logging.INFO if config.enabled else logging.WARNING, "the interval is %s", config.in_words)
         self._config = config
+        if config.has_resumed:
+            self._looked_at = clock.utcnow()  # what was due until now is one catch-up run
         for name, task in self.tasks.items():
             if task.cron is None:
                 self._plan(name)
