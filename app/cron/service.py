@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import schedule
 from flask import Flask
 
 from app import clock, interval
+from app.cron.calls import Busy, Command, ConfigUnusable, IntervalDisabled, Refused
 from app.cron.cron_job import CronJob, last_run_until
-from app.cron.runner import Outcome, Runner, past_runs
+from app.cron.presence import Presence, bury_dead
+from app.cron.runner import DoneElsewhere, HeldElsewhere, Outcome, Runner, past_runs
 from app.cron.status import PastRun, Status
 from app.cron.tasks import SENT, Task
 from app.db import EXTENSION, Database
@@ -34,50 +36,43 @@ Answer = TypeVar("Answer")
 TICK_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
 CALLERS = 6  # that wait for the loop at once; fewer than the server's threads, so that health has one
+RETRY_SECONDS = 2.0
+MANUAL_WAIT_SECONDS = 20.0  # for a lease that is held by another one; less than a proxied POST may take
 CONFIG = "config"  # the key of a damaged interval file among the errors
-
-
-class Refused(Exception):
-    """The service can't do what was asked; the text says why."""
-
-
-class Busy(Refused):
-    """No answer in time, or no time for one: too many callers, or the service is stopping."""
-
-
-class IntervalDisabled(Refused):
-    """A task that follows the configured interval can't be started while that is `disabled`."""
-
-
-class ConfigUnusable(Refused):
-    """The interval file can't be read or is damaged; the schedule stays as it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    obey: Callable[[], Any]
-    answer: Future[Any]
 
 
 class CronService:
     """`run` belongs to one thread; trigger, start_task, stop_task, reload and stop to any other."""
 
-    def __init__(self, app: Flask, settings: Settings, tasks: Mapping[str, Task], courier: Courier) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        tasks: Mapping[str, Task],
+        courier: Courier,
+        presence: Presence | None = None,
+    ) -> None:
         self.tasks = dict(tasks)
-        self.status = Status(settings.watchdog_seconds)
+        self._presence = presence or Presence(settings.instance_path)
+        holder = self._presence.holder
+        self.status = Status(settings.watchdog_seconds, holder)
         self._watchdog_seconds = settings.watchdog_seconds
         self._database: Database = app.extensions[EXTENSION]
         self._interval: interval.Reader = app.extensions["interval"]
         self._courier = courier
-        self._runner = Runner(app, self._database, settings, courier, self.status)
+        self._runner = Runner(app, self._database, settings, courier, self.status, holder)
         self._scheduler = schedule.Scheduler()
         self._config = CronConfig(interval.DEFAULT)
         self._config_stamp: object = object()  # unlike any: the file was never read
         self._stopped_tasks: set[str] = set()
         self._looked_at = clock.utcnow()
         # A SimpleQueue, because a signal handler may put into it at any moment; an Event could deadlock.
-        self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._stop_asked = False
+        # What has to wait for a lease that another service holds.
+        self._waiting_tasks: dict[str, tuple[str, datetime]] = {}
+        self._waiting_commands: list[Command] = []
+        self._retry_at = 0.0
         self._triggers: dict[str, Future[Outcome]] = {}
         self._triggers_lock = threading.Lock()
         self._callers = 0
@@ -121,7 +116,7 @@ class CronService:
 
     def _command(self, obey: Callable[[], Answer]) -> Future[Answer]:
         answer: Future[Answer] = Future()
-        self._commands.put(_Command(obey, answer))
+        self._commands.put(Command(obey, answer))
         return answer
 
     def _triggered(self, name: str) -> Future[Outcome]:
@@ -170,13 +165,16 @@ class CronService:
                 raise RuntimeError("deliveries have stopped; a new start takes them up again")
             self._follow_file()
             self._run_due()
+            self._retry()
             self._obey_next(TICK_SECONDS)
         self._refuse_the_rest()
 
     def _begin(self) -> None:
         self._looked_at = clock.utcnow()
+        bury_dead(self._presence, self._database)
         past = {name: run for name, run in past_runs(self._database).items() if name in self.tasks}
         self.status.remember(past)
+        self._runner.remember(past)
         self._follow_file()
         for name in self.tasks:
             self._plan(name)
@@ -188,7 +186,7 @@ class CronService:
             expression = self._expression(name)
             due_at = last_run_until(expression, now) if expression else None
             if due_at and (name not in past or past[name].started_at < due_at):
-                self._run_task(name, "catch-up")
+                self._run_when_ours(name, "catch-up", due_at)
 
     def _run_due(self) -> None:
         looked_at = clock.utcnow()
@@ -196,18 +194,44 @@ class CronService:
         self._looked_at = looked_at
         self._show_plan()
 
-    def _run_task(self, name: str, cause: str) -> Outcome | None:
+    def _run_scheduled(self, name: str) -> None:
+        expression, now = self._expression(name), clock.utcnow()
+        self._run_when_ours(name, "schedule", (expression and last_run_until(expression, now)) or now)
+
+    def _run_when_ours(self, name: str, cause: str, due_at: datetime) -> None:
+        """Run a task that is due, unless another service does or has done it; if that does, look again."""
+        self._waiting_tasks.pop(name, None)
+        try:
+            self._run_task(name, cause, due_at)
+        except HeldElsewhere as held:
+            logger.info("%s (%s) waits for %s", name, cause, held)
+            self._waiting_tasks[name] = (cause, due_at)
+        except DoneElsewhere as done:
+            self.status.ended(name, done.run)
+
+    def _retry(self) -> None:
+        if not (self._waiting_tasks or self._waiting_commands) or time.monotonic() < self._retry_at:
+            return
+        bury_dead(self._presence, self._database)
+        for name, (cause, due_at) in list(self._waiting_tasks.items()):
+            self._run_when_ours(name, cause, due_at)
+        commands, self._waiting_commands = self._waiting_commands, []
+        for command in commands:
+            self._obey(command)
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _run_task(self, name: str, cause: str, due_at: datetime | None = None) -> Outcome | None:
         """None when the service is to stop: what did not begin is caught up at the next start."""
         if self._stop_asked:
             return None
         ends_at = time.monotonic() + self._watchdog_seconds / 2
         return self._runner.run(
-            name, self.tasks[name], cause, lambda: not self._stop_asked and time.monotonic() < ends_at
+            name, self.tasks[name], cause, lambda: not self._stop_asked and time.monotonic() < ends_at, due_at
         )
 
     def _run_triggered(self, name: str) -> Outcome:
         with self._triggers_lock:
-            del self._triggers[name]  # whoever asks from here on wants a run of its own
+            self._triggers.pop(name, None)  # whoever asks from here on wants a run of its own
         outcome = self._run_task(name, "manual")
         if outcome is None:
             raise Busy("The cron service is stopping")
@@ -223,16 +247,25 @@ class CronService:
     def _stop_task(self, name: str) -> None:
         self._stopped_tasks.add(name)
         self._scheduler.clear(name)
+        self._waiting_tasks.pop(name, None)
 
     def _obey_next(self, timeout_seconds: float) -> None:
         try:
             command = self._commands.get(timeout=timeout_seconds)
         except queue.Empty:
             return
-        if command is None:
-            return
+        if command is not None:
+            self._obey(command)
+
+    def _obey(self, command: Command) -> None:
         try:
             result = command.obey()
+        except HeldElsewhere as held:
+            if time.monotonic() < command.given_at + MANUAL_WAIT_SECONDS:
+                self._waiting_commands.append(command)
+            else:
+                refusal = f"Another cron service ({held}) is doing this; try again in a minute"
+                command.answer.set_exception(Busy(refusal))
         except Refused as refusal:
             command.answer.set_exception(refusal)
         else:
@@ -240,8 +273,10 @@ class CronService:
             command.answer.set_result(result)
 
     def _refuse_the_rest(self) -> None:
+        rest: list[Command | None] = list(self._waiting_commands)
         while not self._commands.empty():
-            command = self._commands.get()
+            rest.append(self._commands.get())
+        for command in rest:
             if command is not None:
                 command.answer.set_exception(Busy("The cron service is stopping"))
 
@@ -254,9 +289,11 @@ class CronService:
     def _plan(self, name: str) -> None:
         self._scheduler.clear(name)
         expression = self._expression(name)
+        if expression is None:
+            self._waiting_tasks.pop(name, None)
         if expression is not None and name not in self._stopped_tasks:
             job = CronJob(expression, self._scheduler, planned_from=self._looked_at)
-            job.tag(name).do(self._run_task, name, "schedule")
+            job.tag(name).do(self._run_scheduled, name)
 
     def _show_plan(self) -> None:
         planned = {name: job.next_run for name in self.tasks for job in self._scheduler.get_jobs(name)}

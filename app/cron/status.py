@@ -18,13 +18,15 @@ class PastRun:
 
     started_at: datetime
     error: str | None
+    row_id: int = 0
 
 
 class Status:
     """Safe to use from all threads; no call waits for a task."""
 
-    def __init__(self, watchdog_seconds: float) -> None:
+    def __init__(self, watchdog_seconds: float, holder: str = "") -> None:
         self._watchdog_seconds = watchdog_seconds
+        self._holder = holder
         self._lock = threading.Lock()
         self._started_at = clock.utcnow()
         self._last_runs: dict[str, datetime] = {}
@@ -50,6 +52,11 @@ class Status:
             self._running_task = None
             self._last_runs[task] = run.started_at
         self.note(task, run.error)
+
+    def cut_off(self) -> None:
+        """The task did not come to its end here; another service goes on with it."""
+        with self._lock:
+            self._running_task = None
 
     def remember(self, runs: Mapping[str, PastRun]) -> None:
         """Take over what the database says of runs before this start."""
@@ -80,6 +87,7 @@ class Status:
                 "interval": self._interval,
                 "startedAt": clock.iso(self._started_at),
                 "runningTask": self._running_task,
+                "holder": self._holder,
             }
 
 

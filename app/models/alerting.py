@@ -98,6 +98,7 @@ class Delivery(Base):
     fallback_for: Mapped[str | None] = mapped_column(String(120))  # name of the channel it stands in for
     status: Mapped[str] = mapped_column(String(8), default="pending")  # pending, sent, given_up
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    claimed_by: Mapped[str | None] = mapped_column(String(120))  # the cron service that is sending it
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     detail: Mapped[str | None] = mapped_column(Text)
