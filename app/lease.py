@@ -11,15 +11,16 @@ from sqlalchemy.orm import Session
 from app.models import Lease, TaskRun
 
 LEASE = timedelta(seconds=45)
-# What ends later than this was written by a clock that has been set back since.
-_BELIEVABLE = 2 * LEASE
+RENEW_AFTER = timedelta(seconds=10)
 
 
 def acquire(session: Session, name: str, holder: str, now: datetime) -> bool:
     """Take a lease that is free, run out or one's own; of two at once, one is told True."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     values = {"holder": holder, "expires_at": now + LEASE}
-    may_be_taken = or_(Lease.holder == holder, Lease.expires_at <= now, Lease.expires_at > now + _BELIEVABLE)
+    # What ends later than any lease can was written by a clock that has been set back since.
+    unbelievable_at = now + 2 * LEASE
+    may_be_taken = or_(Lease.holder == holder, Lease.expires_at <= now, Lease.expires_at > unbelievable_at)
     statement = dialect.insert(Lease).values(name=name, **values)
     taken = statement.on_conflict_do_update(index_elements=["name"], set_=values, where=may_be_taken)
     return session.connection().execute(taken.returning(literal(1))).first() is not None

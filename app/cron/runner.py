@@ -24,7 +24,6 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LONGEST_ERROR = 300
-_RENEW_AFTER = timedelta(seconds=10)
 
 
 class HeldElsewhere(Exception):
@@ -61,7 +60,7 @@ class _Hold:
 
     def __call__(self) -> bool:
         now = clock.utcnow()
-        if not self._is_lost and not timedelta(0) <= now - self._renewed_at < _RENEW_AFTER:
+        if not self._is_lost and not timedelta(0) <= now - self._renewed_at < lease.RENEW_AFTER:
             with self._database.writing() as session:
                 self._is_lost = not lease.renew(session, self._name, self._holder, now)
             self._renewed_at = now
