@@ -65,9 +65,10 @@ def add_jobs(database: Database, count: int) -> None:
         rows.execute(insert(Total).values(name=JOBS_TOTAL, value=count))
 
 
-def make_due(database: Database, first: int, last: int, state: str = "ok") -> list[int]:
-    """Let the jobs of these numbers that are in this state be late enough to be told; which ones."""
-    past = utcnow() - 2 * HOUR
+def make_due(database: Database, first: int, last: int) -> list[int]:
+    """Let the jobs of these numbers be late enough to be told, once more; those that were not due already."""
+    now = utcnow()
+    past = now - 2 * HOUR
     late = {
         "state": "ok",
         "state_rank": STATE_RANKS["ok"],
@@ -78,7 +79,7 @@ def make_due(database: Database, first: int, last: int, state: str = "ok") -> li
         "attention_at": past + HOUR,
     }
     with database.writing() as rows:
-        some = update(Job).where(Job.id.between(first, last), Job.state == state)
+        some = update(Job).where(Job.id.between(first, last), Job.attention_at > now)
         return list(rows.scalars(some.values(**late).returning(Job.id)))
 
 
