@@ -128,6 +128,7 @@ def save(path: Path, interval: str, *, updated_by: str, now: datetime) -> CronCo
         raise ValueError(f"{interval!r} is no interval")
     text = json.dumps({"interval": interval, "updatedAt": clock.iso(now), "updatedBy": updated_by}) + "\n"
     with _exclusive(path):
+        _remove_unfinished(path)
         try:
             before = read(path)
         except IntervalFileDamaged:
@@ -142,6 +143,12 @@ def _exclusive(path: Path) -> Iterator[None]:
     with path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _remove_unfinished(path: Path) -> None:
+    # Left behind by writers that were killed; nobody else writes while the lock is held.
+    for each in path.parent.glob(f".{path.name}.*"):
+        each.unlink(missing_ok=True)
 
 
 def _replace(path: Path, content: bytes) -> None:

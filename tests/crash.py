@@ -24,7 +24,7 @@ from sqlalchemy import func, select
 from app.clock import utcnow
 from app.db import Database
 from app.models import Alert, Channel, Delivery, Job, TaskRun
-from tests import crowd
+from tests import crowd, web_crash
 from tests.conftest import CHECKOUT
 from tests.processes import Veilleur, is_listening, until
 from tests.receivers import HttpReceiver
@@ -82,8 +82,9 @@ class Tally:
 
     def table(self) -> str:
         came = sum(len(each) for each in self.received.values())
+        phases = ", ".join(f"{count} {what}" for what, count in sorted(self.kills.items()))
         rows = {
-            "kills": f"{self.kills.total()} ({', '.join(f'{n} {what}' for what, n in sorted(self.kills.items()))})",
+            "kills of the cron service": f"{self.kills.total()} ({phases})",
             "alerts expected / recorded": f"{self.expected.total()} / {self.recorded.total()}",
             "jobs with another number": len(
                 [job for job in self.expected | self.recorded if self.expected[job] != self.recorded[job]]
@@ -98,23 +99,28 @@ class Tally:
         return "\n".join(f"{name:32} {value}" for name, value in rows.items())
 
 
-def kill_cron(folder: Path, kills: int, seed: int, database_url: str | None = None) -> Tally:
-    """Kill the cron service again and again while jobs become overdue, then let it finish; what was counted."""
+def kill_cron(
+    folder: Path, kills: int, seed: int, *, jobs: int = JOBS, database_url: str | None = None
+) -> Tally:
+    """Kill the cron service again and again while jobs become overdue, then let it finish; what was counted.
+
+    A message that was on its way at the kill may come twice, with the same id: it is counted as in flight.
+    """
     chance, tally = random.Random(seed), Tally()  # noqa: S311  (no secret)
     settings = dict(crowd.SETTINGS)
     if database_url:
         settings["VEILLEUR_DATABASE_URL"] = database_url
     veilleur = Veilleur(folder, settings)
-    with HttpReceiver() as first, HttpReceiver() as second, _installed(veilleur) as database:
+    with HttpReceiver() as first, HttpReceiver() as second, _installed(veilleur, jobs) as database:
         receivers = {"first": first, "second": second}
         for name, receiver in receivers.items():
             crowd.add_receiver(database, name, receiver)
-        tally.expected.update(crowd.make_due(database, 1, JOBS))
+        tally.expected.update(crowd.make_due(database, 1, jobs))
         line = _Line(veilleur)
         try:
             for number in range(kills):
                 _round(line, database, tally, chance, (first, second))
-                start = number * AGAIN % JOBS
+                start = number * AGAIN % jobs
                 tally.expected.update(crowd.make_due(database, start + 1, start + AGAIN))
             line.begin()
             line.check()
@@ -128,9 +134,9 @@ def kill_cron(folder: Path, kills: int, seed: int, database_url: str | None = No
 
 
 @contextlib.contextmanager
-def _installed(veilleur: Veilleur) -> Iterator[Database]:
+def _installed(veilleur: Veilleur, jobs: int) -> Iterator[Database]:
     database = crowd.install(veilleur)
-    crowd.add_jobs(database, JOBS)
+    crowd.add_jobs(database, jobs)
     try:
         yield database
     finally:
@@ -264,7 +270,6 @@ def main() -> int:
     parser.add_argument("--web-kills", type=int, default=20, help="of the web application")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    from tests import web_crash
 
     folder = Path(tempfile.mkdtemp(prefix="veilleur-crash-"))
     try:

@@ -86,7 +86,7 @@ def test_a_thousand_jobs_due_make_a_thousand_alerts_and_messages(pair: Pair) -> 
             until(lambda: _is_up(pair.first), "the first")
             crowd.make_due(pair.database, JOBS // 2 + 1, JOBS)
             pair.trigger_both()
-            until(lambda: _came((hook, other), JOBS), "all messages", seconds=60)
+            until(lambda: _came((hook, other), JOBS), "all messages", seconds=240)
         alerts = crowd.alerts_of_jobs(pair.database)
         assert (len(alerts), alerts.total()) == (JOBS, JOBS)
         for receiver in (hook, other):
@@ -158,7 +158,7 @@ def test_a_stopped_holder_is_replaced_and_repeats_nothing_afterwards(pair: Pair)
             with _service(pair.second):
                 until(lambda: pair.alerts() == JOBS, "the other to go on", seconds=60)
                 replaced_seconds = time.monotonic() - stopped_at
-                until(lambda: _came((hook,), JOBS), "all messages", seconds=60)
+                until(lambda: _came((hook,), JOBS), "all messages", seconds=240)
                 stopped.child.send_signal(signal.SIGCONT)
                 until(lambda: "goes on with it" in stopped.output, "the first to see that it was replaced")
                 until(lambda: _is_up(pair.first), "the first to answer")

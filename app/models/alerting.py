@@ -78,7 +78,7 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         Index("ix_delivery_next_attempt", "next_attempt_at"),
-        Index("ix_delivery_channel", "channel_id", "next_attempt_at"),
+        Index("ix_delivery_channel", "channel_id", "next_attempt_at", "id"),
         UniqueConstraint("alert_id", "channel_id", name="uq_delivery_alert_channel"),
         Index(
             "ix_delivery_groups",
