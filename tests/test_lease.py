@@ -11,19 +11,17 @@ import pytest
 import time_machine
 from sqlalchemy import select, update
 
-from app import clock, delivery, lease
+from app import clock, delivery, lease, schema
 from app.cron import service as cron_service
 from app.cron.presence import Presence, bury_dead
 from app.cron.tasks import CHECK, Task, TaskContext, TaskResult
-from app.db import Database
-from app.models import Delivery, Lease, TaskRun
+from app.db import Database, make_engine
+from app.models import Alert, Delivery, Lease, TaskRun
 from tests.crowd import add_jobs, add_receiver
 from tests.postgres import Postgres, postgres_server  # noqa: F401
 from tests.receivers import HttpReceiver
 from tests.stage import NOON, new_database
 from tests.test_cron_service import NEVER, Counted, past_run, running, until, write
-
-from app import schema  # isort: skip
 
 SECOND = timedelta(seconds=1)
 
@@ -88,6 +86,14 @@ def test_of_many_that_ask_at_once_one_gets_it(database: Database) -> None:
     for each in threads:
         each.join(60)
     assert len(won) == 1
+
+
+def test_a_session_stopped_in_a_transaction_gives_its_rows_back(postgres: Postgres) -> None:
+    engine = make_engine(postgres.url())
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+    engine.dispose()
+    assert found == "30s"
 
 
 # Services
@@ -262,7 +268,7 @@ def test_claims_and_leases_of_a_killed_service_are_free_at_once(database: Databa
     now = clock.utcnow()
     with database.writing() as rows:
         from_now = {"kind": "overdue", "facts": {}, "created_at": now, "message_id": "a" * 32}
-        rows.add(delivery.Alert(job_id=1, **from_now))
+        rows.add(Alert(job_id=1, **from_now))
         rows.flush()
         rows.add(Delivery(alert_id=1, channel_id=1, job_id=1, next_attempt_at=now))
     presence = Presence(tmp_path)
