@@ -153,7 +153,7 @@ class Runner:
         try:
             with self._database.writing() as session:
                 if not lease.acquire(session, name, self._holder, begun["started_at"]):
-                    raise HeldElsewhere(lease.holder_of(session, name))
+                    raise HeldElsewhere(lease.holder_of(session, name) or "by now at rest")
                 if due_at is not None:
                     self._stop_if_done(session, name, due_at)
                 row = TaskRun(**begun)
@@ -181,7 +181,7 @@ class Runner:
                 elif lease.release(session, name, self._holder):
                     session.execute(update(TaskRun).where(TaskRun.id == row_id).values(**values))
                 else:
-                    raise HeldElsewhere(lease.holder_of(session, name))
+                    raise HeldElsewhere(lease.holder_of(session, name) or "by now at rest")
         except HeldElsewhere:
             self._status.cut_off()
             logger.warning("%s: this service was away for too long, another one goes on with it", name)
