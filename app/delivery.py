@@ -83,15 +83,6 @@ def claim(
     return claims
 
 
-def take_over(session: Session, dead_holder: str, now: datetime) -> None:
-    """Make what a holder that is known to be dead was sending due again, as if it had not been tried."""
-    theirs = update(Delivery).where(Delivery.next_attempt_at > now, Delivery.claimed_by == dead_holder)
-    session.execute(
-        theirs.values(next_attempt_at=now, claimed_by=None, attempts=Delivery.attempts - 1),
-        execution_options={"synchronize_session": False},
-    )
-
-
 def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]:
     return (
         select(

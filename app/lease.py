@@ -8,7 +8,7 @@ from sqlalchemy import delete, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.models import Lease, TaskRun
+from app.models import Delivery, Lease, TaskRun
 
 LEASE = timedelta(seconds=45)
 RENEW_AFTER = timedelta(seconds=10)
@@ -42,9 +42,17 @@ def holder_of(session: Session, name: str) -> str | None:
     return session.scalar(select(Lease.holder).where(Lease.name == name))
 
 
-def free(session: Session, dead_holder: str) -> None:
-    """Release whatever a holder that is known to be dead has left behind."""
+def free(session: Session, dead_holder: str, now: datetime) -> None:
+    """Release whatever a holder that is known to be dead has left behind.
+
+    What it was sending is due again, as if it had not been tried.
+    """
     session.execute(delete(Lease).where(Lease.holder == dead_holder))
+    sending = update(Delivery).where(Delivery.next_attempt_at > now, Delivery.claimed_by == dead_holder)
+    session.execute(
+        sending.values(next_attempt_at=now, claimed_by=None, attempts=Delivery.attempts - 1),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def done_by_another(

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from app import clock, delivery, lease, schema
 from app.cron import service as cron_service
-from app.cron.presence import Presence, bury_dead
+from app.cron.holder import Holder, bury_dead
 from app.cron.tasks import CHECK, Task, TaskContext, TaskResult
 from app.db import Database, make_engine
 from app.models import Alert, Delivery, Lease, TaskRun
@@ -249,8 +249,8 @@ def test_a_run_of_the_past_does_not_count_after_the_clock_was_set_back(
 
 
 def test_only_what_is_certainly_dead_is_taken_over(tmp_path: Path) -> None:
-    with Presence(tmp_path) as living:
-        watcher = Presence(tmp_path)
+    with Holder(tmp_path) as living:
+        watcher = Holder(tmp_path)
         assert watcher.dead() == {}
         left = tmp_path / "cron-1-aa.lock"
         left.write_text(living.holder.rpartition(":")[0] + ":aa\nanother boot")
@@ -271,17 +271,17 @@ def test_claims_and_leases_of_a_killed_service_are_free_at_once(database: Databa
         rows.add(Alert(job_id=1, **from_now))
         rows.flush()
         rows.add(Delivery(alert_id=1, channel_id=1, job_id=1, next_attempt_at=now))
-    presence = Presence(tmp_path)
-    dead = f"{presence.holder}x"
+    holder = Holder(tmp_path)
+    dead = f"{holder.name}x"
     assert acquire(database, dead, now)
     assert len(delivery.claim(database, {1: 10}, now, 60, holder=dead)) == 1
     assert delivery.claim(database, {1: 10}, now + SECOND, 60, holder="b") == []
     (tmp_path / "cron-1-aa.lock").write_text(f"{dead}\n")
-    bury_dead(presence, database)
+    bury_dead(holder, database)
     assert acquire(database, "b", now)
     taken = delivery.claim(database, {1: 10}, clock.utcnow() + SECOND, 60, holder="b")
     assert [each.attempt for each in taken] == [1]
-    bury_dead(presence, database)
+    bury_dead(holder, database)
     assert delivery.claim(database, {1: 10}, clock.utcnow() + SECOND, 60, holder="c") == []
     assert not list(tmp_path.glob("cron-*"))
 
@@ -289,8 +289,8 @@ def test_claims_and_leases_of_a_killed_service_are_free_at_once(database: Databa
 def test_a_service_without_a_writable_folder_works_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Presence(tmp_path / "nowhere") as presence:
-        assert presence.dead() == {}
+    with Holder(tmp_path / "nowhere") as holder:
+        assert holder.dead() == {}
     assert "can't be written" in caplog.text
 
 

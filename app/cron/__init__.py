@@ -14,7 +14,7 @@ from waitress.server import BaseWSGIServer, create_server  # type: ignore[import
 
 from app import clock
 from app.cron.control import create_control_app
-from app.cron.presence import Presence
+from app.cron.holder import Holder
 from app.cron.service import SETTLE_SECONDS, CronService
 from app.cron.tasks import TASKS, Task
 from app.cron.watchdog import DEAD, Watchdog
@@ -35,9 +35,9 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
 
     A process that is stuck ends itself with code 70 instead.
     """
-    presence = Presence(settings.instance_path)
-    courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow, presence.holder)
-    service = CronService(app, settings, tasks, courier, presence)
+    holder = Holder(settings.instance_path)
+    courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow, holder.name)
+    service = CronService(app, settings, tasks, courier, holder)
     try:
         server = create_server(
             create_control_app(service, settings),
@@ -50,7 +50,7 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
     except (OSError, ValueError) as problem:
         sys.stderr.write(_why_not_listening(settings, problem) + "\n")
         return PORT_TAKEN
-    with presence:
+    with holder:
         return _serve(service, server, courier, settings)
 
 

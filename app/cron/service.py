@@ -20,7 +20,7 @@ from flask import Flask
 from app import clock, interval
 from app.cron.calls import Busy, Command, ConfigUnusable, IntervalDisabled, Refused
 from app.cron.cron_job import CronJob, last_run_until
-from app.cron.presence import Presence, bury_dead
+from app.cron.holder import Holder, bury_dead
 from app.cron.runner import DoneElsewhere, HeldElsewhere, Outcome, Runner, past_runs
 from app.cron.status import PastRun, Status
 from app.cron.tasks import SENT, Task
@@ -50,17 +50,16 @@ class CronService:
         settings: Settings,
         tasks: Mapping[str, Task],
         courier: Courier,
-        presence: Presence | None = None,
+        holder: Holder | None = None,
     ) -> None:
         self.tasks = dict(tasks)
-        self._presence = presence or Presence(settings.instance_path)
-        holder = self._presence.holder
-        self.status = Status(settings.watchdog_seconds, holder)
+        self._holder = holder or Holder(settings.instance_path)
+        self.status = Status(settings.watchdog_seconds, self._holder.name)
         self._watchdog_seconds = settings.watchdog_seconds
         self._database: Database = app.extensions[EXTENSION]
         self._interval: interval.Reader = app.extensions["interval"]
         self._courier = courier
-        self._runner = Runner(app, self._database, settings, courier, self.status, holder)
+        self._runner = Runner(app, self._database, settings, courier, self.status, self._holder.name)
         self._scheduler = schedule.Scheduler()
         self._config = CronConfig(interval.DEFAULT)
         self._config_stamp: object = object()  # unlike any: the file was never read
@@ -171,7 +170,7 @@ class CronService:
 
     def _begin(self) -> None:
         self._looked_at = clock.utcnow()
-        bury_dead(self._presence, self._database)
+        bury_dead(self._holder, self._database)
         past = {name: run for name, run in past_runs(self._database).items() if name in self.tasks}
         self.status.remember(past)
         self._runner.remember(past)
@@ -212,7 +211,7 @@ class CronService:
     def _retry(self) -> None:
         if not (self._waiting_tasks or self._waiting_commands) or time.monotonic() < self._retry_at:
             return
-        bury_dead(self._presence, self._database)
+        bury_dead(self._holder, self._database)
         for name, (cause, due_at) in list(self._waiting_tasks.items()):
             self._run_when_ours(name, cause, due_at)
         commands, self._waiting_commands = self._waiting_commands, []

@@ -14,7 +14,7 @@ from typing import IO
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import clock, delivery, lease
+from app import clock, lease
 from app.db import Database
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _LONGEST_HOST = 60
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Presence:
+class Holder:
     """The lock ends with the process, however it ends: what an unlocked file names is dead for certain.
 
     Where no file can be written, nothing but time tells others that this service is gone.
@@ -32,16 +32,16 @@ class Presence:
     def __init__(self, folder: Path) -> None:
         unique = f"{os.getpid()}:{secrets.token_hex(4)}"
         self._host = socket.gethostname()[:_LONGEST_HOST]
-        self.holder = f"{self._host}:{unique}"
+        self.name = f"{self._host}:{unique}"
         self._folder = folder
         self._path = folder / f"cron-{unique.replace(':', '-')}.lock"
         self._file: IO[str] | None = None
 
-    def __enter__(self) -> Presence:
+    def __enter__(self) -> Holder:
         temporary = self._path.with_suffix(".new")
         try:
             self._file = temporary.open("w")
-            self._file.write(f"{self.holder}\n{_boot_id()}")
+            self._file.write(f"{self.name}\n{_boot_id()}")
             self._file.flush()
             # Locked before it has its name: nobody ever sees the file of a living service unlocked.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,25 +64,24 @@ class Presence:
         for path in self._folder.glob("cron-*.lock"):
             with contextlib.suppress(OSError), path.open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                holder, _line, boot_id = file.read().partition("\n")
+                name, _line, boot_id = file.read().partition("\n")
                 # On a network disk, another machine's lock may not be seen here.
-                if boot_id == _boot_id() or holder.startswith(f"{self._host}:"):
-                    found[path] = holder
+                if boot_id == _boot_id() or name.startswith(f"{self._host}:"):
+                    found[path] = name
         return found
 
 
-def bury_dead(presence: Presence, database: Database) -> None:
+def bury_dead(survivor: Holder, database: Database) -> None:
     """Take over at once what services of this machine held that were killed."""
-    for path, holder in presence.dead().items():
+    for path, name in survivor.dead().items():
         try:
             with database.writing() as session:
-                lease.free(session, holder)
-                delivery.take_over(session, holder, clock.utcnow())
+                lease.free(session, name, clock.utcnow())
             path.unlink(missing_ok=True)
         except (OSError, SQLAlchemyError) as problem:
-            logger.error("what %s left behind can't be taken over yet: %s", holder, problem)
+            logger.error("what %s left behind can't be taken over yet: %s", name, problem)
         else:
-            logger.info("took over from %s, which was killed", holder)
+            logger.info("took over from %s, which was killed", name)
 
 
 def _boot_id() -> str:
