@@ -62,7 +62,7 @@ class Holder:
         """Files of services of this folder that have ended without a word, and their names."""
         found = {}
         for path in self._folder.glob("cron-*.lock"):
-            with contextlib.suppress(OSError), path.open() as file:
+            with contextlib.suppress(OSError), path.open(errors="replace") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 name, _line, boot_id = file.read().partition("\n")
                 # On a network disk, another machine's lock may not be seen here.
