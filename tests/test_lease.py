@@ -253,7 +253,7 @@ def test_only_what_is_certainly_dead_is_taken_over(tmp_path: Path) -> None:
         watcher = Holder(tmp_path)
         assert watcher.dead() == {}
         left = tmp_path / "cron-1-aa.lock"
-        left.write_text(living.holder.rpartition(":")[0] + ":aa\nanother boot")
+        left.write_text(living.name.rpartition(":")[0] + ":aa\nanother boot")
         elsewhere = tmp_path / "cron-2-bb.lock"
         elsewhere.write_text("another-host.example:2:bb\nanother boot")
         assert list(watcher.dead()) == [left]
