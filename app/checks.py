@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -57,14 +57,17 @@ class Change:
     news: News | None
 
 
-def run(database: Database, policy: Policy, now: datetime) -> CheckResult:
+def run(
+    database: Database, policy: Policy, now: datetime, may_go_on: Callable[[], bool] = lambda: True
+) -> CheckResult:
     """One pass. Its cost grows with what has become due, not with what exists.
 
-    Two passes at once share the work: a due job is locked while it is decided, and decided once.
+    Two passes at once share the work: a due job is locked while it is decided, and decided once. Between
+    two batches `may_go_on` can end it; the next pass finds what is left.
     """
     recorded = 0
     downtime.notice(database, now)
-    while _is_anything_due(database, now):
+    while may_go_on() and _is_anything_due(database, now):
         with database.writing() as session:
             looked_at, told = _run_batch(session, policy, now)
         recorded += told

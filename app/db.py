@@ -16,6 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 EXTENSION = "database"
 BUSY_TIMEOUT_MILLISECONDS = 30_000
+IDLE_TIMEOUT_MILLISECONDS = 30_000
 
 
 class Base(DeclarativeBase):
@@ -45,7 +46,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 def make_engine(url: str) -> Engine:
     """An engine whose SQLite connections never lose an update and wait for each other."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     engine = create_engine(url, pool_size=10, max_overflow=20, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -63,6 +66,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    # A process that was stopped in the middle of a transaction must not hold its rows for ever.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MILLISECONDS}")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -64,7 +64,12 @@ class Outcome:
 
 
 def claim(
-    database: Database, channel_limits: dict[int, int], now: datetime, claim_seconds: int, most: int = 1000
+    database: Database,
+    channel_limits: dict[int, int],
+    now: datetime,
+    claim_seconds: int,
+    most: int = 1000,
+    holder: str = "",
 ) -> list[Claim]:
     """Take on what is due, at most so many of each channel and `most` in all, the first channels first;
     nobody else gets the same ones meanwhile."""
@@ -74,7 +79,7 @@ def claim(
             room = min(limit, most - len(claims))
             rows = session.execute(_due(channel_id, room, now)).all() if room > 0 else []
             claims += [Claim(*row) for row in rows]
-        _extend(session, claims, now + timedelta(seconds=claim_seconds))
+        _extend(session, claims, now + timedelta(seconds=claim_seconds), holder)
     return claims
 
 
@@ -105,12 +110,17 @@ def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]
     )
 
 
-def _extend(session: Session, claims: list[Claim], until_at: datetime) -> None:
+def _extend(session: Session, claims: list[Claim], until_at: datetime, holder: str) -> None:
     if claims:
         session.execute(
             update(Delivery),
             [
-                {"id": each.delivery_id, "attempts": each.attempt, "next_attempt_at": until_at}
+                {
+                    "id": each.delivery_id,
+                    "attempts": each.attempt,
+                    "next_attempt_at": until_at,
+                    "claimed_by": holder,
+                }
                 for each in claims
             ],
         )
@@ -130,7 +140,7 @@ def due_channels(database: Database, now: datetime) -> list[int]:
 def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datetime, seconds: float) -> None:
     """Write what one attempt came to, and when the next one is, if there is one."""
     finished_at = started_at + timedelta(seconds=seconds)
-    values: dict[str, object] = {"detail": outcome.detail, "next_attempt_at": None}
+    values: dict[str, object] = {"detail": outcome.detail, "next_attempt_at": None, "claimed_by": None}
     if outcome.delivered:
         values |= {"status": SENT, "finished_at": finished_at}
     elif taken.attempt > len(PAUSES_SECONDS):
@@ -173,9 +183,15 @@ class Courier:
     """Threads beside the schedule loop that deliver; bounded, and fair between channels."""
 
     def __init__(
-        self, app: Flask, database: Database, settings: Settings, now: Callable[[], datetime]
+        self,
+        app: Flask,
+        database: Database,
+        settings: Settings,
+        now: Callable[[], datetime],
+        holder: str = "",
     ) -> None:
         self._app = app
+        self._holder = holder
         self._now = now
         self._database = database
         self._settings = settings
@@ -254,7 +270,7 @@ class Courier:
         seconds = self._settings.delivery_seconds + _CLAIM_GRACE_SECONDS
         # Its outcome may still be unwritten when its claim runs out: it is not sent once more for that.
         under_way = self._traffic.under_way()
-        claims = claim(self._database, limits, now, seconds, free)
+        claims = claim(self._database, limits, now, seconds, free, self._holder)
         for each in claims:
             if each.delivery_id not in under_way:
                 self._traffic.begin(each.delivery_id, each.channel_id)

@@ -199,6 +199,7 @@ def save(
         raise ValueError(f"{interval!r} is no interval")
     end_at = checked_end(interval, disabled_until, now)
     with _exclusive(path):
+        _remove_unfinished(path)
         try:
             before = _stored(path).in_force(now)
         except IntervalFileDamaged:
@@ -237,6 +238,12 @@ def _exclusive(path: Path) -> Iterator[None]:
     with path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _remove_unfinished(path: Path) -> None:
+    # Left behind by writers that were killed; nobody else writes while the lock is held.
+    for each in path.parent.glob(f".{path.name}.*"):
+        each.unlink(missing_ok=True)
 
 
 def _replace(path: Path, content: bytes) -> None:

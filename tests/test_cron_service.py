@@ -284,7 +284,7 @@ def test_waiting_triggers_share_one_run_that_never_overlaps(rig: Running, counte
     assert counted.started.acquire(timeout=10)
     for call in calls[1:]:
         call.start()
-    until(lambda: rig.service._callers == 4, "four callers")
+    until(lambda: rig.service.calls.count == 4, "four callers")
     assert rig.health()["runningTask"] == "yearly"
     counted.go.set()
     for call in calls:
@@ -300,7 +300,7 @@ def test_too_many_waiting_calls_are_turned_away_and_health_still_answers(
     calls = [threading.Thread(target=rig.post, args=("/trigger/yearly",)) for _each in range(CALLERS)]
     for call in calls:
         call.start()
-    until(lambda: rig.service._callers == CALLERS, "all callers")
+    until(lambda: rig.service.calls.count == CALLERS, "all callers")
     answer = rig.post("/trigger/yearly")
     assert answer.status_code == 503
     assert "Too many" in answer.json()["error"]

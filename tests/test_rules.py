@@ -45,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
         "audit",
         "alerts",
         "jobs",
+        "lease",
         "retention",
         "accounts",
         "installation",

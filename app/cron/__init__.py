@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from types import FrameType
 
 from flask import Flask
-from waitress.server import create_server  # type: ignore[import-untyped]  # waitress has no types
+from waitress.server import BaseWSGIServer, create_server  # type: ignore[import-untyped]  # waitress has no types
 
 from app import clock
 from app.cron.control import create_control_app
+from app.cron.holder import Holder
 from app.cron.service import SETTLE_SECONDS, CronService
 from app.cron.tasks import TASKS, Task
 from app.cron.watchdog import DEAD, Watchdog
@@ -34,8 +35,9 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
 
     A process that is stuck ends itself with code 70 instead.
     """
-    courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow)
-    service = CronService(app, settings, tasks, courier)
+    holder = Holder(settings.instance_path)
+    courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow, holder.name)
+    service = CronService(app, settings, tasks, courier, holder)
     try:
         server = create_server(
             create_control_app(service, settings),
@@ -48,12 +50,17 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
     except (OSError, ValueError) as problem:
         sys.stderr.write(_why_not_listening(settings, problem) + "\n")
         return PORT_TAKEN
+    with holder:
+        return _serve(service, server, courier, settings)
+
+
+def _serve(service: CronService, server: BaseWSGIServer, courier: Courier, settings: Settings) -> int:
     _stop_on_signals(service)
     threading.Thread(target=server.run, name="control", daemon=True).start()
     courier.start()
     with Watchdog(service.status, settings.watchdog_seconds) as watchdog:
         service.run()
-    service.finish_calls(_LAST_ANSWERS_SECONDS)
+    service.calls.finish(_LAST_ANSWERS_SECONDS)
     courier.stop()
     return watchdog.exit_code
 

@@ -8,7 +8,8 @@ from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from app.cron.service import Busy, ConfigUnusable, CronService, IntervalDisabled
+from app.cron.calls import Busy, ConfigUnusable, IntervalDisabled
+from app.cron.service import CronService
 from app.settings import Settings
 
 bp = Blueprint("cron_control", __name__)

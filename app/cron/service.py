@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
 
 import schedule
 from flask import Flask
 
 from app import clock, interval
+from app.cron.beside import Beside
+from app.cron.calls import Answer, Busy, Calls, Command, ConfigUnusable, IntervalDisabled, Refused
 from app.cron.cron_job import CronJob, last_run_until
 from app.cron.heartbeat import Heartbeat
+from app.cron.holder import Holder, bury_dead
 from app.cron.resumption import Resumption
-from app.cron.runner import Outcome, Runner, past_runs
+from app.cron.runner import DoneElsewhere, HeldElsewhere, Outcome, Runner, past_runs
 from app.cron.status import PastRun, Status
 from app.cron.tasks import CHECK, SENT, Task
 from app.db import EXTENSION, Database
@@ -31,48 +32,35 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
-
 TICK_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
 LAST_HEARTBEAT_SECONDS = 2.0
 CALLERS = 6  # that wait for the loop at once; fewer than the server's threads, so that health has one
+RETRY_SECONDS = 2.0
+MANUAL_WAIT_SECONDS = 20.0  # for a lease that is held by another one; less than a proxied POST may take
 CONFIG = "config"  # the key of a damaged interval file among the errors
-
-
-class Refused(Exception):
-    """The service can't do what was asked; the text says why."""
-
-
-class Busy(Refused):
-    """No answer in time, or no time for one: too many callers, or the service is stopping."""
-
-
-class IntervalDisabled(Refused):
-    """A task that follows the configured interval can't be started while that is `disabled`."""
-
-
-class ConfigUnusable(Refused):
-    """The interval file can't be read or is damaged; the schedule stays as it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    obey: Callable[[], Any]
-    answer: Future[Any]
 
 
 class CronService:
     """`run` belongs to one thread; trigger, start_task, stop_task, reload and stop to any other."""
 
-    def __init__(self, app: Flask, settings: Settings, tasks: Mapping[str, Task], courier: Courier) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        tasks: Mapping[str, Task],
+        courier: Courier,
+        holder: Holder | None = None,
+    ) -> None:
         self.tasks = dict(tasks)
-        self.status = Status(settings.watchdog_seconds)
+        self._holder = holder or Holder(settings.instance_path)
+        self.status = Status(settings.watchdog_seconds, self._holder.name)
         self._watchdog_seconds = settings.watchdog_seconds
+        self.calls = Calls(CALLERS, settings.watchdog_seconds)
         self._database: Database = app.extensions[EXTENSION]
         self._interval: interval.Reader = app.extensions["interval"]
         self._courier = courier
-        self._runner = Runner(app, self._database, settings, courier, self.status)
+        self._runner = Runner(app, self._database, settings, courier, self.status, self._holder.name)
         self.heartbeat = Heartbeat(settings.heartbeat_url)
         self._resumption = Resumption(settings.instance_path / interval.FILE_NAME, self._database)
         self._scheduler = schedule.Scheduler()
@@ -80,15 +68,12 @@ class CronService:
         self._config_stamp: object = object()  # unlike any: the file was never read
         self._stopped_tasks: set[str] = set()
         self._looked_at = clock.utcnow()
-        # A SimpleQueue, because a signal handler may put into it at any moment; an Event could deadlock.
-        self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
-        self._stop_asked = False
         self._triggers: dict[str, Future[Future[Outcome]]] = {}
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
-        self._under_way: dict[str, Future[Outcome]] = {}
+        self._beside = Beside()
+        # What has to wait for a lease that another service holds.
+        self._waiting_tasks: dict[str, tuple[str, datetime]] = {}
+        self._retry_at = 0.0
         self._triggers_lock = threading.Lock()
-        self._callers = 0
-        self._callers_left = threading.Condition()
 
     # For every thread
 
@@ -97,8 +82,8 @@ class CronService:
 
         What it found is sent beside the loop: this waits some seconds for that, and counts it.
         """
-        with self._calling():
-            outcome = self._wait(self._wait(self._triggered(name)))
+        with self.calls.calling():
+            outcome = self.calls.wait(self.calls.wait(self._triggered(name)))
             if not outcome.succeeded or SENT not in outcome.statistics:
                 return outcome
             self._courier.settle(SETTLE_SECONDS)
@@ -119,74 +104,42 @@ class CronService:
 
     def stop(self) -> None:
         """End the loop after the run in progress. May be called from a signal handler."""
-        self._stop_asked = True
-        self._commands.put(None)
+        self.calls.end()
 
     def _ask(self, obey: Callable[[], Answer]) -> Answer:
-        with self._calling():
-            return self._wait(self._command(obey))
-
-    def _command(self, obey: Callable[[], Answer]) -> Future[Answer]:
-        answer: Future[Answer] = Future()
-        self._commands.put(_Command(obey, answer))
-        return answer
+        with self.calls.calling():
+            return self.calls.wait(self.calls.command(obey))
 
     def _triggered(self, name: str) -> Future[Future[Outcome]]:
         with self._triggers_lock:
             if name not in self._triggers:
-                self._triggers[name] = self._command(partial(self._run_triggered, name))
+                self._triggers[name] = self.calls.command(partial(self._run_triggered, name))
             return self._triggers[name]
-
-    @contextmanager
-    def _calling(self) -> Iterator[None]:
-        with self._callers_left:
-            if self._stop_asked:
-                raise Busy("The cron service is stopping")
-            if self._callers == CALLERS:
-                raise Busy("Too many calls are waiting for the cron service")
-            self._callers += 1
-        try:
-            yield
-        finally:
-            with self._callers_left:
-                self._callers -= 1
-                self._callers_left.notify_all()
-
-    def _wait(self, answer: Future[Answer]) -> Answer:
-        try:
-            return answer.result(self._watchdog_seconds)
-        except TimeoutError:
-            raise Busy("The cron service is still busy with a task") from None
-
-    def finish_calls(self, timeout_seconds: float) -> None:
-        """Once the loop has ended: give callers the time to pass on the answer they got from it."""
-        with self._callers_left:
-            if self._callers == 0:
-                return
-            self._callers_left.wait_for(lambda: self._callers == 0, timeout_seconds)
-        time.sleep(0.1)  # the server still has to write it
 
     # For the loop's thread alone
 
     def run(self) -> None:
         """Run what is due and obey commands until `stop` is called."""
         self._begin()
-        while not self._stop_asked:
+        while not self.calls.is_over:
             self.status.beat()
             if not self._courier.is_alive():
                 raise RuntimeError("deliveries have stopped; a new start takes them up again")
             self._follow_file()
             self._resume()
             self._run_due()
+            self._retry()
             self._obey_next(TICK_SECONDS)
-        self._refuse_the_rest()
-        self._beside.shutdown(cancel_futures=True)
+        self.calls.refuse_the_rest()
+        self._beside.stop()
         self.heartbeat.stop(LAST_HEARTBEAT_SECONDS)
 
     def _begin(self) -> None:
         self._looked_at = clock.utcnow()
+        bury_dead(self._holder, self._database)
         past = {name: run for name, run in past_runs(self._database).items() if name in self.tasks}
         self.status.remember(past)
+        self._runner.remember(past)
         self._follow_file()
         for name in self.tasks:
             self._plan(name)
@@ -197,7 +150,7 @@ class CronService:
         for name in self.tasks:
             due_at = self._due_at(name, now)
             if due_at and (name not in past or past[name].started_at < due_at):
-                self._run_task(name, "catch-up")
+                self._run_when_ours(name, "catch-up", due_at)
 
     def _due_at(self, name: str, now: datetime) -> datetime | None:
         """When its last run was due; a disabled time ends with a run."""
@@ -219,15 +172,43 @@ class CronService:
         self._looked_at = looked_at
         self._show_plan()
 
-    def _run_task(self, name: str, cause: str) -> Future[Outcome] | None:
+    def _run_scheduled(self, name: str) -> None:
+        expression, now = self._expression(name), clock.utcnow()
+        self._run_when_ours(name, "schedule", (expression and last_run_until(expression, now)) or now)
+
+    def _run_when_ours(self, name: str, cause: str, due_at: datetime) -> None:
+        """Run a task that is due, unless another service does or has done it; if that does, look again."""
+        self._waiting_tasks.pop(name, None)
+        try:
+            self._run_task(name, cause, due_at)
+        except HeldElsewhere as held:
+            logger.info("%s (%s) waits for %s", name, cause, held)
+            self._waiting_tasks[name] = (cause, due_at)
+        except DoneElsewhere as done:
+            self.status.ended(name, done.run)
+
+    def _retry(self) -> None:
+        if not (self._waiting_tasks or self.calls.are_waiting) or time.monotonic() < self._retry_at:
+            return
+        bury_dead(self._holder, self._database)
+        for name, (cause, due_at) in list(self._waiting_tasks.items()):
+            self._run_when_ours(name, cause, due_at)
+        for command in self.calls.again():
+            self._obey(command)
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _run_task(self, name: str, cause: str, due_at: datetime | None = None) -> Future[Outcome] | None:
         """None when the service is to stop: what did not begin is caught up at the next start."""
-        if self._stop_asked:
+        if self.calls.is_over:
             return None
-        if self.tasks[name].beside:
-            return self._run_beside(name, cause)
+        task = self.tasks[name]
+        if task.beside:
+            return self._beside.run(
+                name, lambda: self._runner.run(name, task, cause, lambda: not self.calls.is_over, due_at)
+            )
         ends_at = time.monotonic() + self._watchdog_seconds / 2
         outcome = self._runner.run(
-            name, self.tasks[name], cause, lambda: not self._stop_asked and time.monotonic() < ends_at
+            name, task, cause, lambda: not self.calls.is_over and time.monotonic() < ends_at, due_at
         )
         if name == CHECK:
             self.heartbeat.tell(outcome.succeeded)
@@ -235,19 +216,9 @@ class CronService:
         done.set_result(outcome)
         return done
 
-    def _run_beside(self, name: str, cause: str) -> Future[Outcome]:
-        """The run of the task that is under way, else a new one."""
-        under_way = self._under_way.get(name)
-        if under_way is None or under_way.done():
-            under_way = self._beside.submit(
-                self._runner.run, name, self.tasks[name], cause, lambda: not self._stop_asked
-            )
-            self._under_way[name] = under_way
-        return under_way
-
     def _run_triggered(self, name: str) -> Future[Outcome]:
         with self._triggers_lock:
-            del self._triggers[name]  # whoever asks from here on wants a run of its own
+            self._triggers.pop(name, None)  # whoever asks from here on wants a run of its own
         outcome = self._run_task(name, "manual")
         if outcome is None:
             raise Busy("The cron service is stopping")
@@ -263,27 +234,27 @@ class CronService:
     def _stop_task(self, name: str) -> None:
         self._stopped_tasks.add(name)
         self._scheduler.clear(name)
+        self._waiting_tasks.pop(name, None)
 
     def _obey_next(self, timeout_seconds: float) -> None:
-        try:
-            command = self._commands.get(timeout=timeout_seconds)
-        except queue.Empty:
-            return
-        if command is None:
-            return
+        command = self.calls.next(timeout_seconds)
+        if command is not None:
+            self._obey(command)
+
+    def _obey(self, command: Command) -> None:
         try:
             result = command.obey()
+        except HeldElsewhere as held:
+            if time.monotonic() < command.given_at + MANUAL_WAIT_SECONDS:
+                self.calls.put_back(command)
+            else:
+                refusal = f"Another cron service ({held}) is doing this; try again in a minute"
+                command.answer.set_exception(Busy(refusal))
         except Refused as refusal:
             command.answer.set_exception(refusal)
         else:
             self._show_plan()
             command.answer.set_result(result)
-
-    def _refuse_the_rest(self) -> None:
-        while not self._commands.empty():
-            command = self._commands.get()
-            if command is not None:
-                command.answer.set_exception(Busy("The cron service is stopping"))
 
     def _expression(self, name: str) -> str | None:
         fixed = self.tasks[name].cron
@@ -294,9 +265,11 @@ class CronService:
     def _plan(self, name: str) -> None:
         self._scheduler.clear(name)
         expression = self._expression(name)
+        if expression is None:
+            self._waiting_tasks.pop(name, None)
         if expression is not None and name not in self._stopped_tasks:
             job = CronJob(expression, self._scheduler, planned_from=self._looked_at)
-            job.tag(name).do(self._run_task, name, "schedule")
+            job.tag(name).do(self._run_scheduled, name)
 
     def _show_plan(self) -> None:
         planned = {name: job.next_run for name in self.tasks for job in self._scheduler.get_jobs(name)}

@@ -18,13 +18,15 @@ class PastRun:
 
     started_at: datetime
     error: str | None
+    row_id: int = 0
 
 
 class Status:
     """Safe to use from all threads; no call waits for a task."""
 
-    def __init__(self, watchdog_seconds: float) -> None:
+    def __init__(self, watchdog_seconds: float, holder: str = "") -> None:
         self._watchdog_seconds = watchdog_seconds
+        self._holder = holder
         self._lock = threading.Lock()
         self._started_at = clock.utcnow()
         self._last_runs: dict[str, datetime] = {}
@@ -51,6 +53,12 @@ class Status:
                 self._running_tasks.remove(task)
             self._last_runs[task] = run.started_at
         self.note(task, run.error)
+
+    def cut_off(self, task: str) -> None:
+        """The task did not come to its end here; another service goes on with it."""
+        with self._lock:
+            if task in self._running_tasks:
+                self._running_tasks.remove(task)
 
     def remember(self, runs: Mapping[str, PastRun]) -> None:
         """Take over what the database says of runs before this start."""
@@ -81,6 +89,7 @@ class Status:
                 "interval": self._interval,
                 "startedAt": clock.iso(self._started_at),
                 "runningTask": self._running_tasks[-1] if self._running_tasks else None,
+                "holder": self._holder,
             }
 
 

@@ -24,13 +24,16 @@ AFTER_CLEANUP = "0 3 * * *"
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What a task may use. A long one asks `may_go_on` between its steps and ends early when told no."""
+    """What a task may use. A long one asks between its steps, and ends early when told no: `may_go_on`, or
+    `is_ours` when it has to come to its end even though the service is to stop.
+    """
 
     settings: Settings
     database: Database
     courier: Courier
     now: datetime
     may_go_on: Callable[[], bool]
+    is_ours: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def check_overdue_backups(context: TaskContext) -> TaskResult:
     """Record what has become overdue and wake the courier; sending goes on beside the loop."""
     sent_before = context.courier.sent_count
     policy = Policy.of(context.settings)
-    found = checks.run(context.database, policy, context.now)
+    found = checks.run(context.database, policy, context.now, context.is_ours)
     context.courier.wake()
     message = (
         f"Checked {found.checked_jobs} of {found.total_jobs} backup jobs: "

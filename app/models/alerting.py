@@ -78,7 +78,7 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         Index("ix_delivery_next_attempt", "next_attempt_at"),
-        Index("ix_delivery_channel", "channel_id", "next_attempt_at"),
+        Index("ix_delivery_channel", "channel_id", "next_attempt_at", "id"),
         UniqueConstraint("alert_id", "channel_id", name="uq_delivery_alert_channel"),
         Index(
             "ix_delivery_groups",
@@ -98,6 +98,7 @@ class Delivery(Base):
     fallback_for: Mapped[str | None] = mapped_column(String(120))  # name of the channel it stands in for
     status: Mapped[str] = mapped_column(String(8), default="pending")  # pending, sent, given_up
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    claimed_by: Mapped[str | None] = mapped_column(String(120))  # the cron service that is sending it
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     detail: Mapped[str | None] = mapped_column(Text)
