@@ -202,7 +202,8 @@ class CronService:
         try:
             self._run_task(name, cause, due_at)
         except HeldElsewhere as held:
-            logger.info("%s (%s) waits for %s", name, cause, held)
+            if name not in self._waiting_tasks:
+                logger.info("%s (%s) waits for %s", name, cause, held)
             self._waiting_tasks[name] = (cause, due_at)
             return
         except DoneElsewhere as done:
