@@ -41,7 +41,7 @@ NEVER = "0 0 1 1 *"
 NOON = datetime(2026, 11, 23, 12, 7, 30, tzinfo=UTC)
 
 
-def until(is_so: Callable[[], Any], what: str, seconds: float = 10) -> Any:
+def until(is_so: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = is_so()
@@ -169,7 +169,7 @@ class Counted:
         self.started.release()
         try:
             assert current_app.name == "veilleur"
-            assert self.go.wait(10)
+            assert self.go.wait(60)
         finally:
             self.at_once -= 1
         if self.fails:

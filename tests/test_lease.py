@@ -147,7 +147,7 @@ def test_what_one_catches_up_the_other_waits_for_and_does_not_repeat(
     counted.go.clear()
     tasks = {"yearly": Task(counted, NEVER)}
     with running(tmp_path, tasks) as first:
-        assert counted.started.acquire(timeout=10)
+        assert counted.started.acquire(timeout=30)
         with running(tmp_path, tasks) as second:
             until(lambda: "yearly" in second.service._waiting_tasks, "the second to wait")
             counted.go.set()
@@ -163,7 +163,7 @@ def test_what_the_other_one_failed_to_do_is_done(tmp_path: Path, counted: Counte
     counted.go.clear()
     counted.fails = True
     with running(tmp_path, {"yearly": Task(counted, NEVER)}):
-        assert counted.started.acquire(timeout=10)
+        assert counted.started.acquire(timeout=30)
         well = Counted()
         with running(tmp_path, {"yearly": Task(well, NEVER)}) as second:
             until(lambda: "yearly" in second.service._waiting_tasks, "the second to wait")

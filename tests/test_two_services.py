@@ -17,6 +17,7 @@ import pytest
 import requests
 from sqlalchemy import func, select
 
+from app.checks import BATCH
 from app.db import Database
 from app.models import Alert, Lease, TaskRun
 from tests import crowd
@@ -25,6 +26,7 @@ from tests.processes import Process, Veilleur, started, until
 from tests.receivers import HttpReceiver
 
 JOBS = 1000
+DUE_AT_STOP = BATCH + 100
 # The product's 45 s would make the suite slow; LEASE_SECONDS=45 tries it with that.
 LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS", "3"))
 
@@ -149,23 +151,23 @@ def _service(veilleur: Veilleur, *arguments: str) -> Iterator[Process]:
 def test_a_stopped_holder_is_replaced_and_repeats_nothing_afterwards(pair: Pair) -> None:
     with HttpReceiver() as hook:
         crowd.add_receiver(pair.database, "hook", hook)
-        crowd.make_due(pair.database, 1, JOBS)
+        crowd.make_due(pair.database, 1, DUE_AT_STOP)
         with _service(pair.first, "stop") as stopped:
             until(lambda: _is_stopped(stopped), "the holder to be stopped between two batches")
             stopped_at = time.monotonic()
             # It was stopped at the start of a batch, which nobody else may have to wait for.
-            assert pair.alerts() == JOBS // 2
+            assert pair.alerts() == BATCH
             with _service(pair.second):
-                until(lambda: pair.alerts() == JOBS, "the other to go on", seconds=60)
+                until(lambda: pair.alerts() == DUE_AT_STOP, "the other to go on", seconds=60)
                 replaced_seconds = time.monotonic() - stopped_at
-                until(lambda: _came((hook,), JOBS), "all messages", seconds=240)
+                until(lambda: _came((hook,), DUE_AT_STOP), "all messages", seconds=240)
                 stopped.child.send_signal(signal.SIGCONT)
                 until(lambda: "goes on with it" in stopped.output, "the first to see that it was replaced")
                 until(lambda: _is_up(pair.first), "the first to answer")
                 pair.trigger_both()
         assert replaced_seconds < 60
         alerts = crowd.alerts_of_jobs(pair.database)
-        assert (len(alerts), alerts.total()) == (JOBS, JOBS)
+        assert (len(alerts), alerts.total()) == (DUE_AT_STOP, DUE_AT_STOP)
         assert crowd.received(hook) == Counter(dict.fromkeys(crowd.message_ids(pair.database), 1))
         sys.stdout.write(f"replaced after {replaced_seconds:.1f} s with a lease of {LEASE_SECONDS:g} s\n")
 

@@ -178,14 +178,16 @@ class CronService:
 
     def _run_when_ours(self, name: str, cause: str, due_at: datetime) -> None:
         """Run a task that is due, unless another service does or has done it; if that does, look again."""
-        self._waiting_tasks.pop(name, None)
         try:
             self._run_task(name, cause, due_at)
         except HeldElsewhere as held:
-            logger.info("%s (%s) waits for %s", name, cause, held)
+            if name not in self._waiting_tasks:
+                logger.info("%s (%s) waits for %s", name, cause, held)
             self._waiting_tasks[name] = (cause, due_at)
+            return
         except DoneElsewhere as done:
             self.status.ended(name, done.run)
+        self._waiting_tasks.pop(name, None)
 
     def _retry(self) -> None:
         if not (self._waiting_tasks or self.calls.are_waiting) or time.monotonic() < self._retry_at:
