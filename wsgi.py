@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import clock, create_app, installation, welcome
 from app.accounts import AccountError
+from app.db import reason
 from app.schema import SchemaTooNew
 from app.settings import SettingError, load
 
@@ -27,8 +28,7 @@ def _assemble() -> Flask:
     except ModuleNotFoundError as problem:
         sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: its driver is not installed ({problem.name})")
     except DBAPIError as problem:
-        reason = str(problem.orig).partition("\n")[0]
-        sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: the database can't be used ({reason})")
+        sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: the database can't be used ({reason(problem)})")
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if first_start:
         welcome.tell(settings, first_start)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from app import notify
-from app.db import Database
+from app.db import Database, reason
 from app.models import Alert, Channel, Delivery, DeliveryAttempt
 from app.notify import texts
 from app.settings import Settings
@@ -30,6 +30,7 @@ PAUSES_SECONDS = (10, 30, 120, 600, 1800, 7200, 21600, 43200, 86400, 86400, 8640
 _POLL_SECONDS = 0.5
 # A claim outlives the attempt it covers; if this process dies, the next one takes over after it.
 _CLAIM_GRACE_SECONDS = 30
+_FINISH_SECONDS = 5.0  # well before the claim ends, so that nobody sends again what only could not be noted
 # A channel that has not just proved to work may occupy one thread only, so that others have theirs.
 _UNPROVEN_LIMIT = 1
 
@@ -174,6 +175,8 @@ class Courier:
         self._in_flight: dict[int, int] = {}
         self._is_taking_on = False
         self._proven: set[int] = set()
+        self._unwritten: list[tuple[Claim, Outcome, datetime, float]] = []
+        self._told_fault: str | None = None
         self._sent_count = 0
         self._pool = ThreadPoolExecutor(settings.delivery_threads, thread_name_prefix="delivery")
         self._dispatcher = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
@@ -210,9 +213,15 @@ class Courier:
         ends_at = time.monotonic() + timeout_seconds
         while time.monotonic() < ends_at:
             # In this order: what is no longer due has been taken on, and then it counts as being sent.
-            if not due_channels(self._database, self._now()) and not self._is_sending():
+            if not self._is_anything_due() and not self._is_sending():
                 return
             time.sleep(0.02)
+
+    def _is_anything_due(self) -> bool:
+        try:
+            return bool(due_channels(self._database, self._now()))
+        except SQLAlchemyError:
+            return False  # told by the dispatcher; nothing to wait for
 
     def _is_sending(self) -> bool:
         with self._lock:
@@ -222,14 +231,30 @@ class Courier:
         while not self._stopping.is_set():
             self._wake.clear()
             self._is_taking_on = True
-            try:
-                busy = self._take_on()
-            except SQLAlchemyError as problem:
-                log.error("deliveries can't be read: %s", problem)
-                busy = False
+            busy = self._try_to_take_on()
             self._is_taking_on = False
             if not busy:
                 self._wake.wait(_POLL_SECONDS)
+
+    def _try_to_take_on(self) -> bool:
+        try:
+            self._write_outcomes()
+            busy = self._take_on()
+        except SQLAlchemyError as problem:
+            # Once for each fault, not twice a second.
+            if reason(problem) != self._told_fault:
+                self._told_fault = reason(problem)
+                log.error("deliveries have to wait for the database: %s", self._told_fault)
+            return False
+        self._told_fault = None
+        return busy
+
+    def _write_outcomes(self) -> None:
+        """Before anything is taken on anew: what was sent already would be sent again."""
+        while self._unwritten:
+            finish(self._database, *self._unwritten[0])
+            with self._lock:
+                self._unwritten.pop(0)
 
     def _take_on(self) -> bool:
         """Claim what there is room for and hand it to the threads; False when there was nothing."""
@@ -266,10 +291,15 @@ class Courier:
     def _deliver(self, taken: Claim) -> None:
         started_at, start = self._now(), time.monotonic()
         outcome = self._send(taken)
+        ended = (taken, outcome, started_at, time.monotonic() - start)
         try:
-            finish(self._database, taken, outcome, started_at, time.monotonic() - start)
+            finish(self._database.waiting(_FINISH_SECONDS), *ended)
         except SQLAlchemyError as problem:
-            log.error("the outcome of delivery %s can't be written: %s", taken.delivery_id, problem)
+            log.error(
+                "the outcome of delivery %s can't be written yet: %s", taken.delivery_id, reason(problem)
+            )
+            with self._lock:
+                self._unwritten.append(ended)
         with self._lock:
             self._in_flight[taken.channel_id] -= 1
             if outcome.delivered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from app.settings import SettingError, Settings
 SECRETS_FILE = "secrets.json"
 DATABASE_FILE = "veilleur.db"
 LOCK_FILE = "installation.lock"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,26 @@ def prepare(settings: Settings, now: datetime) -> tuple[Settings, FirstStart | N
         if folder.stat().st_uid == os.geteuid():
             folder.chmod(0o700)  # a checkout brings it along, open to all
         with _one_at_a_time(folder):
+            is_new = not (folder / SECRETS_FILE).exists()
             complete = _with_secrets(settings)
+            if not settings.database_url and not is_new:
+                _tell_if_missing(folder / DATABASE_FILE)
             schema.upgrade(complete.database_url)
             return complete, _first_start(complete, now)
     except OSError as problem:
         raise SettingError(
-            f"VEILLEUR_INSTANCE_PATH: {folder} can't be used ({problem.strerror}); "
-            "expected a folder this user may write"
+            f"VEILLEUR_INSTANCE_PATH: {problem.filename or folder} can't be used ({problem.strerror}); "
+            "expected a folder and files this user may read and write"
         ) from None
+
+
+def _tell_if_missing(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        log.warning(
+            "%s is missing although this is no first start: an empty one is made. "
+            "If that is not meant, stop and put a backup back: flask backup restore",
+            path,
+        )
 
 
 @contextlib.contextmanager

@@ -124,6 +124,14 @@ def save(path: Path, interval: str, *, updated_by: str, now: datetime) -> CronCo
     file counts as the default. Raises ValueError for no interval and OSError when it can't be written;
     then the old file is untouched.
     """
+    with replacing(path, interval, updated_by=updated_by, now=now) as before:
+        return before
+
+
+@contextlib.contextmanager
+def replacing(path: Path, interval: str, *, updated_by: str, now: datetime) -> Iterator[CronConfig]:
+    """As `save`, around a block: the new file is on the disk before it and takes the old one's place after
+    it, unless the block raises."""
     if not is_interval(interval):
         raise ValueError(f"{interval!r} is no interval")
     text = json.dumps({"interval": interval, "updatedAt": clock.iso(now), "updatedBy": updated_by}) + "\n"
@@ -132,8 +140,8 @@ def save(path: Path, interval: str, *, updated_by: str, now: datetime) -> CronCo
             before = read(path)
         except IntervalFileDamaged:
             before = CronConfig(DEFAULT)
-        _replace(path, text.encode())
-    return before
+        with _replacing(path, text.encode()):
+            yield before
 
 
 @contextlib.contextmanager
@@ -144,7 +152,8 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def _replace(path: Path, content: bytes) -> None:
+@contextlib.contextmanager
+def _replacing(path: Path, content: bytes) -> Iterator[None]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -155,6 +164,7 @@ def _replace(path: Path, content: bytes) -> None:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.flush()
             os.fsync(file.fileno())
+        yield
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

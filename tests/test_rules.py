@@ -28,7 +28,7 @@ LONGEST_FUNCTION = 50
 ROOMS: dict[str, set[str]] = {
     "pure": {"clock", "recurrence", "repeat", "expectation", "overdue", "reports"},
     "world": {"settings", "setting_checks", "setting_table", "interval", "notify", "cron_client"},
-    "storage": {"extensions", "db", "models", "schema"},
+    "storage": {"extensions", "db", "sqlite", "models", "schema"},
     "work": {
         "record",
         "checks",
@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
         "retention",
         "accounts",
         "installation",
+        "spool",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {"access", "failures", "presentation", "sentences", "welcome", "job_forms", "json_body"},

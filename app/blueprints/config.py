@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
+from sqlalchemy.exc import SQLAlchemyError
 from wtforms import RadioField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired
@@ -19,7 +20,7 @@ from wtforms.validators import InputRequired
 from app import access, audit, clock, interval, json_body
 from app.checks import TASK
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
-from app.db import database
+from app.db import database, reason
 
 bp = Blueprint("config", __name__)
 log = logging.getLogger(__name__)
@@ -77,21 +78,23 @@ def save_cron_config() -> ResponseReturnValue:
         return jsonify(error="Invalid interval", allowed=list(interval.CRON_EXPRESSIONS)), 400
     try:
         _save(wanted)
-    except OSError as problem:
-        log.error("%s can't be written: %s", _path(), problem)
+    except (OSError, SQLAlchemyError) as problem:
+        log.error("%s can't be written: %s", _path(), reason(problem))
         return jsonify(error="Failed to update cron configuration"), 500
     return jsonify(success=True)
 
 
 def _save(wanted: str) -> None:
-    """Write the file, leave a trace, and have the running service obey it now. Raises OSError."""
-    now = clock.utcnow()
-    with database().writing() as rows:
-        rows.connection()  # fails here, before anything has changed, when no trace can be left
-        before = interval.save(_path(), wanted, updated_by=access.actor(), now=now)
+    """Write the file, leave a trace, and have the running service obey it now. Raises OSError and
+    SQLAlchemyError; then nothing has changed."""
+    now, actor = clock.utcnow(), access.actor()
+    with (
+        interval.replacing(_path(), wanted, updated_by=actor, now=now) as before,
+        database().writing() as rows,
+    ):
         audit.note(
             rows,
-            actor=access.actor(),
+            actor=actor,
             action="interval changed",
             target="check interval",
             before=before.interval,
@@ -122,8 +125,8 @@ def save_monitoring() -> ResponseReturnValue:
         return _page(form), 400
     try:
         _save(form.interval.data)
-    except OSError as problem:
-        log.error("%s can't be written: %s", _path(), problem)
+    except (OSError, SQLAlchemyError) as problem:
+        log.error("%s can't be written: %s", _path(), reason(problem))
         flash(_("The interval could not be saved; the old one stays in force."), "error")
         return _page(form), 500
     flash(_("Saved. In force: %(interval)s.", interval=_LABELS[form.interval.data]), "success")

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from app import access, clock, interval
 from app.checks import TASK
-from app.db import database
+from app.db import database, reason
 from app.models import TaskRun
+from app.spool import Spool
 
 bp = Blueprint("health", __name__)
 log = logging.getLogger(__name__)
@@ -31,12 +32,16 @@ def ping() -> ResponseReturnValue:
 def health() -> ResponseReturnValue:
     """200 when all is well, 503 when a part is not; each part says how it is."""
     now = clock.utcnow()
+    spool: Spool = current_app.extensions["spool"]
+    spooled = spool.count()
     try:
         with database().reading() as rows:
             last_check_at = _last_check_at(rows)
     except SQLAlchemyError as problem:
-        log.error("health: the database can't be read: %s", problem)
-        return jsonify(status="error", database="error", cron="unknown", lastCheckAt=None), 503
+        log.error("health: the database can't be read: %s", reason(problem))
+        content: dict[str, object] = {"status": "error", "database": "error"}
+        content |= {"cron": "unknown", "lastCheckAt": None, "spooledReports": spooled}
+        return jsonify(content), 503
     cron = _cron_state(last_check_at, now)
     well = cron in ("ok", "disabled")
     content = {
@@ -44,6 +49,7 @@ def health() -> ResponseReturnValue:
         "database": "ok",
         "cron": cron,
         "lastCheckAt": clock.iso(last_check_at),
+        "spooledReports": spooled,
     }
     return jsonify(content), 200 if well else 503
 

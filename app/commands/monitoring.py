@@ -28,17 +28,19 @@ def interval_command(value: str | None) -> None:
         return
     if not interval.is_interval(value):
         raise click.BadParameter(f"{value!r} is none of {', '.join(interval.CRON_EXPRESSIONS)}")
-    with database().writing() as rows:
-        rows.connection()  # fails here, before anything has changed, when no trace can be left
-        before = _save_interval(path, value)
-        note(rows, "interval changed", "check interval", before=before.interval, after=value)
+    before = _save_interval(path, value)
     click.echo(f"Check interval: {value} (was {before.interval}).")
     _tell_service()
 
 
 def _save_interval(path: Path, value: str) -> interval.CronConfig:
     try:
-        return interval.save(path, value, updated_by=who(), now=clock.utcnow())
+        with (
+            interval.replacing(path, value, updated_by=who(), now=clock.utcnow()) as before,
+            database().writing() as rows,
+        ):
+            note(rows, "interval changed", "check interval", before=before.interval, after=value)
+        return before
     except OSError as problem:
         raise click.ClickException(f"{path} can't be written: {problem.strerror}") from None
 

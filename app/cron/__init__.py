@@ -13,13 +13,16 @@ from flask import Flask
 from waitress.server import create_server  # type: ignore[import-untyped]  # waitress has no types
 
 from app import clock
+from app.checks import Policy
 from app.cron.control import create_control_app
+from app.cron.intake import Intake
 from app.cron.service import SETTLE_SECONDS, CronService
 from app.cron.tasks import TASKS, Task
 from app.cron.watchdog import DEAD, Watchdog
 from app.db import EXTENSION
 from app.delivery import Courier
 from app.settings import Settings
+from app.spool import Spool
 
 PORT_TAKEN = 1
 _SERVER_THREADS = 8
@@ -36,6 +39,11 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
     """
     courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow)
     service = CronService(app, settings, tasks, courier)
+    intake = Intake(
+        Spool(settings.instance_path, settings.spool_max_bytes),
+        app.extensions[EXTENSION],
+        Policy(settings.tolerance_seconds, settings.reminder),
+    )
     try:
         server = create_server(
             create_control_app(service, settings),
@@ -51,9 +59,11 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
     _stop_on_signals(service)
     threading.Thread(target=server.run, name="control", daemon=True).start()
     courier.start()
+    intake.start()
     with Watchdog(service.status, settings.watchdog_seconds) as watchdog:
         service.run()
     service.finish_calls(_LAST_ANSWERS_SECONDS)
+    intake.stop()
     courier.stop()
     return watchdog.exit_code
 

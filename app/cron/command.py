@@ -11,6 +11,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from app.cron import serve
+from app.db import EXTENSION, Database
 from app.settings import Settings
 
 
@@ -19,6 +20,7 @@ from app.settings import Settings
 def cron_start() -> None:
     settings: Settings = current_app.extensions["settings"]
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    app.extensions[EXTENSION] = Database(settings.database_url)  # nobody waits for a check: it may wait
     code = serve(app, settings)
     # Chat services' libraries may leave threads that would hold the process for a minute.
     logging.shutdown()
