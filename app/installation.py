@@ -14,10 +14,11 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app import accounts, schema
-from app.db import Database
+from app.db import Database, reason
 from app.models import ApiKey, User
 from app.settings import SettingError, Settings
 
@@ -58,6 +59,13 @@ def prepare(settings: Settings, now: datetime) -> tuple[Settings, FirstStart | N
         raise SettingError(
             f"VEILLEUR_INSTANCE_PATH: {problem.filename or folder} can't be used ({problem.strerror}); "
             "expected a folder and files this user may read and write"
+        ) from None
+    except DBAPIError as problem:
+        if settings.database_url:
+            raise
+        raise SettingError(
+            f"VEILLEUR_INSTANCE_PATH: {folder / DATABASE_FILE} can't be used ({reason(problem)}); "
+            "see that this user may write it, or put a backup back: flask backup restore"
         ) from None
 
 
