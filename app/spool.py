@@ -172,14 +172,19 @@ class Spool:
         except (OSError, *_UNTAKABLE) as problem:
             self._put_aside(path, problem)
         else:
-            path.unlink(missing_ok=True)
+            _remove(path)
 
     def _put_aside(self, path: Path, problem: Exception) -> None:
         target = self._folder / DAMAGED
-        target.mkdir(mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        try:
+            target.mkdir(mode=0o700, exist_ok=True)
             path.rename(target / path.name)
-            log.error("%s can't be taken in and was moved to %s: %s", path.name, target, reason(problem))
+        except FileNotFoundError:
+            return
+        except OSError as obstacle:
+            log.error("%s can't be taken in (%s), nor moved: %s", path.name, reason(problem), obstacle)
+            return
+        log.error("%s can't be taken in and was moved to %s: %s", path.name, target, reason(problem))
 
     def _names(self) -> list[str]:
         try:
@@ -259,6 +264,13 @@ def _decoded(raw: bytes) -> Arrival:
     body = Body(zlib.decompress(compressed), known["contentType"])
     received_at = datetime.fromisoformat(known["receivedAt"])
     return Arrival(body, sender, received_at, known["keyHash"], known["isOpen"])
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        log.error("%s was taken in and can't be deleted: %s", path.name, problem)
 
 
 def _size_in(name: str) -> int:

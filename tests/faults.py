@@ -71,7 +71,7 @@ class Running:
         return self.post("/api/cron-config", {"interval": interval})
 
     def check(self) -> requests.Response:
-        """An overdue check, now; asked for around the web application, which needs the database to let us in."""
+        """An overdue check, now; asked for around the web application, which needs the database for that."""
         token = json.loads((self.veilleur.instance / "secrets.json").read_text())["cronToken"]
         return requests.post(
             f"{self.cron_url}/trigger/{CHECK}",
