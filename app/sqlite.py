@@ -33,14 +33,18 @@ class DatabaseFile:
     def __init__(self, path: Path, *, may_create: bool = False) -> None:
         self._path = path
         self._may_create = may_create
+        self._known: tuple[int, int] | None = None
+        self._largest_bytes = 0
 
     def identity(self) -> tuple[int, int] | None:
         """What tells this file from any other that takes its place; None when there is none."""
+        return _identity(self._status())
+
+    def _status(self) -> os.stat_result | None:
         try:
-            status = os.stat(self._path)  # noqa: PTH116  (Path.stat takes three times as long)
+            return os.stat(self._path)  # noqa: PTH116  (Path.stat takes three times as long)
         except OSError:
             return None
-        return status.st_dev, status.st_ino
 
     def guard(self, engine: Engine) -> None:
         """Have every connection opened and looked at by this object."""
@@ -57,18 +61,45 @@ class DatabaseFile:
         self, dialect: Dialect, record: ConnectionPoolEntry | None, _given: Any, options: dict[str, Any]
     ) -> Any:
         # Looked at before it is opened: exchanged in between, it is taken for the old one and opened again.
-        identity = self.identity()
-        if identity is None and not self._may_create:
-            raise sqlite3.OperationalError(f"the database file {self._path} is missing or can't be reached")
+        status = self._status()
+        if not self._may_create:
+            self._refuse_nothing(status)
         mode = "rwc" if self._may_create else "rw"
         connection = dialect.connect(f"file:{quote(str(self._path))}?mode={mode}", uri=True, **options)
+        if status is not None:
+            self._check_size(status, connection)
         if record is not None:
-            record.info[_FILE] = identity or self.identity()
+            record.info[_FILE] = _identity(status) or self.identity()
         return connection
 
+    def _refuse_nothing(self, status: os.stat_result | None) -> None:
+        if status is None:
+            raise sqlite3.OperationalError(f"the database file {self._path} is missing or can't be reached")
+        if status.st_size == 0:
+            # SQLite would take it for a new database, and delete the log in which others still write.
+            raise sqlite3.DatabaseError(f"the database file {self._path} is empty")
+
+    def _check_size(self, status: os.stat_result, connection: Any) -> None:
+        """A file gets smaller by VACUUM, or because somebody cut it: then connections that remember what was
+        in it would go on as if it were whole."""
+        if self._known == _identity(status) and status.st_size < self._largest_bytes:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                connection.close()
+                raise sqlite3.DatabaseError(f"the database file {self._path} was cut short")
+        self._known, self._largest_bytes = _identity(status), status.st_size
+
     def _look(self, _connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
-        if record.info.get(_FILE) != self.identity():
+        status = self._status()
+        if status is None or record.info.get(_FILE) != _identity(status):
             raise InvalidatePoolError("the database file is another one")
+        if status.st_size < self._largest_bytes:
+            raise InvalidatePoolError("the database file has become smaller")
+        self._largest_bytes = status.st_size
+
+
+def _identity(status: os.stat_result | None) -> tuple[int, int] | None:
+    return (status.st_dev, status.st_ino) if status else None
 
 
 def file_of(engine: Engine, *, may_create: bool = False) -> DatabaseFile | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from app import schema
 from app.db import Database, insert_if_absent, is_out_of_reach, reason
@@ -78,6 +79,46 @@ def test_a_commit_into_a_file_that_was_deleted_meanwhile_is_no_success(database:
     with pytest.raises(OperationalError, match="replaced or deleted"), database.writing() as rows:
         insert_if_absent(rows, Total, name="lost", value=1)
         remove(path_of(database))
+
+
+@pytest.mark.parametrize("left_bytes", [0, 4096, 8192])
+def test_a_file_that_was_cut_short_is_refused_by_connections_that_remember_it(
+    database: Database, left_bytes: int, tmp_path: Path
+) -> None:
+    path = path_of(database)
+    write(database, "before")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("VACUUM INTO ?", (str(tmp_path / "good.db"),))
+    write(database, "in the log only")
+    os.truncate(path, left_bytes)
+    for _ in range(2):
+        with pytest.raises(DatabaseError) as problem:
+            write(database, "lost")
+        assert is_out_of_reach(problem.value)
+        assert "\n" not in reason(problem.value)
+    remove(path)
+    (tmp_path / "good.db").rename(path)
+    write(database, "after")
+    assert names(path) == ["after", "before"]
+
+
+def test_a_file_that_was_made_smaller_by_vacuum_is_taken_as_it_is(database: Database) -> None:
+    path = path_of(database)
+    with database.writing() as rows:
+        rows.execute(text("CREATE TABLE ballast (data)"))
+        rows.execute(text("INSERT INTO ballast VALUES (randomblob(2000000))"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    write(database, "before")
+    large = path.stat().st_size
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DROP TABLE ballast")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert path.stat().st_size < large
+    write(database, "after")
+    assert names(path) == ["after", "before"]
 
 
 def test_a_connection_that_was_opened_read_only_is_not_kept(database: Database) -> None:
