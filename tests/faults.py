@@ -31,6 +31,7 @@ class Running:
     cron: Process
     admin: requests.Session
     key: str
+    test: int = 0  # goes into the names of jobs, so that one test does not meet the reports of another
 
     @property
     def database(self) -> Path:
@@ -52,14 +53,17 @@ class Running:
 
     def upload(self, name: str, key: str | None = None, padding: int = 0) -> requests.Response:
         """The report of a job with this name, whose backup has just ended."""
-        body = backup_body(datetime.now(UTC), name=name) + b" " * padding
-        return self.upload_body(body, key)
+        return self._upload(name, datetime.now(UTC), key or self.key, padding)
 
-    def upload_body(self, body: bytes, key: str | None = None) -> requests.Response:
+    def upload_silent(self, name: str) -> requests.Response:
+        """The last report of a job that should have reported again long ago."""
+        return self._upload(name, datetime.now(UTC) - timedelta(days=3), self.key, 0)
+
+    def _upload(self, name: str, ended_at: datetime, key: str, padding: int) -> requests.Response:
         return requests.post(
             f"{self.veilleur.url}/api/upload",
-            params={"api_key": key or self.key},
-            data=body,
+            params={"api_key": key},
+            data=backup_body(ended_at, name=f"{self.test}:{name}") + b" " * padding,
             timeout=PATIENCE_SECONDS,
         )
 
@@ -88,10 +92,11 @@ class Running:
         return found
 
     def stored(self) -> list[str]:
-        """The names of the jobs, one for each report that is in the database; read by another program."""
+        """The jobs of this test, one for each report that is in the database; read by another program."""
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             rows = connection.execute("SELECT job.name FROM report JOIN job ON job.id = report.job_id")
-            return sorted(name for (name,) in rows)
+            mine = f"{self.test}:"
+            return sorted(name.removeprefix(mine) for (name,) in rows if name.startswith(mine))
 
     def spooled(self) -> list[Path]:
         return sorted((self.veilleur.instance / "spool").glob("*.report"))
@@ -163,8 +168,3 @@ def full(folder: Path) -> Iterator[None]:
         yield
     finally:
         filler.unlink()
-
-
-def silent_report(name: str) -> bytes:
-    """Of a job that should have reported again long ago."""
-    return backup_body(datetime.now(UTC) - timedelta(days=3), name=name)

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from app import installation
+from app.clock import utcnow
+from app.settings import SettingError, Settings, load
 from tests import faults, receivers
 from tests.faults import CHECK, Running, running
 from tests.processes import Veilleur, until
@@ -23,11 +26,18 @@ NOT_SAVED = {"error": "Failed to update cron configuration"}
 NOT_READ = {"error": "Failed to get cron configuration"}
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Running]:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One installation for most of these tests: it has to recover from each fault anyway."""
     # With it the cron service waits 2 s for a locked database; by default it is 30 s.
-    with running(tmp_path, VEILLEUR_WATCHDOG_SECONDS="20") as found:
+    with running(tmp_path_factory.mktemp("faults"), VEILLEUR_WATCHDOG_SECONDS="20") as found:
         yield found
+
+
+@pytest.fixture
+def here(shared: Running) -> Running:
+    shared.test += 1
+    return shared
 
 
 def recovers(here: Running, expected: list[str]) -> None:
@@ -50,7 +60,8 @@ def test_a_database_locked_by_another_program_loses_no_report_and_no_alert(here:
     with receivers.HttpReceiver() as hook:
         added = here.veilleur.finish("flask", "channel", "add", "webhook", "hook", f"url={hook.url}")
         assert added.returncode == 0, added.stderr
-        assert here.upload_body(faults.silent_report("silent")).json() == {"success": True}
+        assert here.save("30min").json() == {"success": True}
+        assert here.upload_silent("silent").json() == {"success": True}
         names = [f"job {number}" for number in range(12)]
         with faults.locked(here.database), ThreadPoolExecutor(20) as pool:
             uploads = [pool.submit(here.upload, name) for name in names]
@@ -59,7 +70,7 @@ def test_a_database_locked_by_another_program_loses_no_report_and_no_alert(here:
             assert here.get("/api/cron-config").json()["enabled"] is True
             assert [each.result().json() for each in uploads] == [{"success": True}] * len(names)
             assert (saving.result().status_code, saving.result().json()) == (500, NOT_SAVED)
-            assert not here.interval_file.exists()
+            assert here.get("/api/cron-config").json()["cronExpression"] == "*/30 * * * *"
             assert logging_in.result().status_code == 503
             assert logging_in.result().json()["error"] == "Service unavailable"
             assert here.health()["spooledReports"] == len(here.spooled()) == len(names)
@@ -70,6 +81,7 @@ def test_a_database_locked_by_another_program_loses_no_report_and_no_alert(here:
         recovers(here, ["silent", *names])
         here.check()
         assert [each.json()["kind"] for each in hook.requests] == ["test", "overdue"]
+        assert here.veilleur.finish("flask", "channel", "remove", "hook").returncode == 0
     here.assert_discreet_logs()
     assert "database is locked" in here.web.output
 
@@ -95,9 +107,8 @@ def test_a_deleted_database_is_noticed_and_nothing_goes_into_the_unlinked_file(
         each.rename(here.veilleur.instance / each.name)
     recovers(here, ["before", "meanwhile"])
     with closing(sqlite3.connect(here.database)) as connection:
-        reasons = connection.execute("SELECT reason FROM quarantined_body").fetchall()
-    assert len(reasons) == 1
-    assert "not valid" in reasons[0][0]
+        (reason,) = connection.execute("SELECT reason FROM quarantined_body ORDER BY id DESC").fetchone()
+    assert "not valid" in reason
     here.assert_discreet_logs()
 
 
@@ -115,15 +126,23 @@ def test_a_database_replaced_by_its_backup_is_opened_anew(here: Running, tmp_pat
     here.assert_discreet_logs()
 
 
-def test_a_start_without_the_database_says_that_a_new_one_is_made(here: Running) -> None:
-    assert here.web.stop() == here.cron.stop() == 0
-    for each in here.veilleur.instance.glob("veilleur.db*"):
-        each.unlink()
-    done = here.veilleur.finish("flask", "key", "list")
-    assert done.returncode == 0
-    (line,) = [each for each in done.stderr.splitlines() if "is missing although" in each]
-    assert "flask backup restore" in line
-    assert "is missing although" not in here.veilleur.finish("flask", "key", "list").stderr
+def start(folder: Path) -> Settings:
+    """What every process does first; wsgi.py turns a SettingError into one line and exit status 1."""
+    return installation.prepare(load({"VEILLEUR_INSTANCE_PATH": str(folder / "instance")}), utcnow())[0]
+
+
+def test_a_start_without_the_database_says_that_a_new_one_is_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = start(tmp_path).instance_path / "veilleur.db"
+    assert caplog.records == []
+    path.unlink()
+    start(tmp_path)
+    (told,) = caplog.messages
+    assert told.startswith(f"{path} is missing although this is no first start")
+    assert "flask backup restore" in told
+    start(tmp_path)
+    assert len(caplog.messages) == 1
 
 
 def test_a_database_that_is_garbage_is_told_and_its_reports_are_kept(here: Running, tmp_path: Path) -> None:
@@ -148,21 +167,16 @@ def test_a_database_that_is_garbage_is_told_and_its_reports_are_kept(here: Runni
 @pytest.mark.parametrize(
     "content", [b"garbage" * 10_000, b"SQLite format 3\0" + bytes(84)], ids=["text", "cut"]
 )
-def test_a_start_on_a_damaged_database_ends_with_one_line(tmp_path: Path, content: bytes) -> None:
-    veilleur = Veilleur(tmp_path)
-    veilleur.instance.mkdir()
-    path = veilleur.instance / "veilleur.db"
+def test_a_start_on_a_damaged_database_is_refused_and_leaves_it_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "instance" / "veilleur.db"
+    path.parent.mkdir()
     path.write_bytes(content)
-    refuses_to_start(veilleur, f"{path} can't be used (")
+    with pytest.raises(
+        SettingError, match=r"veilleur\.db can't be used \(.*flask backup restore$"
+    ) as problem:
+        start(tmp_path)
+    assert "\n" not in str(problem.value)
     assert path.read_bytes() == content
-
-
-def refuses_to_start(veilleur: Veilleur, told: str) -> None:
-    done = veilleur.finish("flask", "cron-start")
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("veilleur: VEILLEUR_INSTANCE_PATH: ")
-    assert told in line
 
 
 def test_a_full_disk_refuses_what_it_can_not_keep_and_loses_nothing(tmp_path: Path) -> None:
@@ -220,11 +234,11 @@ def test_a_read_only_folder_is_told_and_forgiven(here: Running) -> None:
     here.assert_discreet_logs()
 
 
-def test_a_start_on_a_read_only_folder_ends_with_one_line(tmp_path: Path) -> None:
-    veilleur = Veilleur(tmp_path)
-    assert veilleur.finish("flask", "key", "list").returncode == 0
-    with faults.read_only(veilleur.instance):
-        refuses_to_start(veilleur, f"{veilleur.instance} can't be used (Read-only file system)")
+def test_a_start_on_a_read_only_folder_says_so(tmp_path: Path) -> None:
+    folder = start(tmp_path).instance_path
+    with faults.read_only(folder), pytest.raises(SettingError, match=r"\(Read-only file system\)"):
+        start(tmp_path)
+    start(tmp_path)
 
 
 DAMAGES = {
@@ -254,7 +268,12 @@ def test_a_damaged_interval_file_keeps_the_old_interval_in_force_until_it_is_rep
     here.assert_discreet_logs()
 
 
-def test_whoever_was_answered_200_during_a_fault_is_kept_through_a_kill(here: Running) -> None:
+def test_whoever_was_answered_200_during_a_fault_is_kept_through_a_kill(tmp_path: Path) -> None:
+    with running(tmp_path) as here:
+        _kill_during_uploads(here)
+
+
+def _kill_during_uploads(here: Running) -> None:
     with faults.locked(here.database):
         assert here.upload("first").status_code == 200
         with ThreadPoolExecutor(8) as pool:
@@ -290,16 +309,18 @@ def as_nobody() -> Iterator[Veilleur]:
 
 
 def test_a_start_without_the_right_to_a_file_ends_with_one_line_that_names_it(as_nobody: Veilleur) -> None:
-    for name in ("veilleur.db", "secrets.json", "."):
+    for name in ("veilleur.db", "secrets.json"):
         victim = as_nobody.instance / name
         owner = victim.stat()
         if os.geteuid() == 0:
             shutil.chown(victim, "root", "root")
         victim.chmod(0o000)
-        refuses_to_start(as_nobody, str(victim))
+        done = as_nobody.finish("flask", "cron-start")
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"veilleur: VEILLEUR_INSTANCE_PATH: {victim} can't be used (")
         os.chown(victim, owner.st_uid, owner.st_gid)
         victim.chmod(owner.st_mode)
-    assert as_nobody.finish("flask", "key", "list").returncode == 0
 
 
 def test_files_that_lose_their_rights_are_told_and_forgiven(as_nobody: Veilleur) -> None:

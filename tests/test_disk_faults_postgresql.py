@@ -22,9 +22,10 @@ def server() -> Iterator[Postgres]:
 
 
 def stored(url: str) -> list[str]:
+    """Without the number that `Running` puts before each name."""
     with closing(psycopg.connect(url.replace("+psycopg", ""))) as connection:
         rows = connection.execute("SELECT job.name FROM report JOIN job ON job.id = report.job_id")
-        return sorted(name for (name,) in rows)
+        return sorted(name.partition(":")[2] for (name,) in rows)
 
 
 def recovers(here: Running, url: str, expected: list[str]) -> None:
