@@ -214,9 +214,12 @@ def test_what_waits_behind_an_earlier_message_keeps_nobody_busy(database: Databa
 
 
 def test_what_was_sent_while_the_database_is_locked_is_noted_later_and_not_sent_again(
-    database: Database, courier: Courier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(delivery, "_FINISH_SECONDS", 0.05)
+    app = Flask("test")
+    Babel(app)
+    courier = Courier(app, database.waiting(0.05), settings, utcnow)
+    courier.start()
     with receivers.HttpReceiver(receivers.slow(0.5)) as http:
         _webhook(database, "hook", http.url)
         _job_overdue(database)
@@ -224,6 +227,7 @@ def test_what_was_sent_while_the_database_is_locked_is_noted_later_and_not_sent_
         receivers.wait_until(lambda: http.requests)
         with closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as blocker:
             blocker.execute("BEGIN IMMEDIATE")
-            receivers.wait_until(lambda: "can't be written yet: database is locked" in caplog.text, 20)
+            receivers.wait_until(lambda: "the outcome of delivery 1 can't be written" in caplog.text, 20)
         receivers.wait_until(lambda: _deliveries(database)[0].status == "sent", 20)
+        courier.stop()
         assert len(http.requests) == 1
