@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from app import clock, create_app, installation, log_lines, welcome
 from app.accounts import AccountError
 from app.commands.archive import needs_no_installation
+from app.db import reason
 from app.installation import InstallationInUse
 from app.schema import SchemaTooNew
 from app.settings import SettingError, load
@@ -32,8 +33,7 @@ def _assemble() -> Flask:
     except ModuleNotFoundError as problem:
         sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: its driver is not installed ({problem.name})")
     except DBAPIError as problem:
-        reason = str(problem.orig).partition("\n")[0]
-        sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: the database can't be used ({reason})")
+        sys.exit(f"veilleur: VEILLEUR_DATABASE_URL: the database can't be used ({reason(problem)})")
     log_lines.set_up(settings.log_level)
     if first_start:
         welcome.tell(settings, first_start)

@@ -14,11 +14,12 @@ from app import access, commands, failures, presentation
 from app.blueprints import BLUEPRINTS
 from app.cron.command import cron_start
 from app.cron_client import CronClient
-from app.db import EXTENSION, Database
+from app.db import EXTENSION, SHORT_WAIT_SECONDS, Database
 from app.extensions import babel, csrf
 from app.interval import FILE_NAME, Reader
 from app.presence import Presence
 from app.settings import Settings
+from app.spool import Spool
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -43,8 +44,9 @@ def create_app(settings: Settings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False
     app.extensions["settings"] = settings
-    app.extensions[EXTENSION] = Database(settings.database_url)
+    app.extensions[EXTENSION] = Database(settings.database_url, wait_seconds=SHORT_WAIT_SECONDS)
     app.extensions["presence"] = Presence(app.extensions[EXTENSION])
+    app.extensions["spool"] = Spool(settings.instance_path, settings.spool_max_bytes)
     app.extensions["interval"] = Reader(settings.instance_path / FILE_NAME)
     app.extensions["cron_client"] = CronClient(
         settings.cron_service_url,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -10,16 +12,20 @@ from flask import Flask, abort, current_app, g, jsonify, redirect, request, sess
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import accounts, clock
 from app.accounts import Identity
-from app.db import database
+from app.db import database, reason
 from app.extensions import csrf
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 SESSION_TOKEN = "login"  # noqa: S105  (the name of a key in the cookie, not a secret)
+_RENEWAL_WAIT_SECONDS = 0.2
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -133,10 +139,19 @@ def _read_identity() -> Identity | None:
     with database().reading() as rows:
         identity, old = accounts.identify(rows, token, now)
     if identity is not None and old:
-        with database().writing() as rows:
-            accounts.renew(rows, token, now, settings().session_hours)
-        session.modified = True  # the cookie carries its own age and is renewed along
+        _renew(token, now)
     return identity
+
+
+def _renew(token: str, now: datetime) -> None:
+    try:
+        with database().waiting(_RENEWAL_WAIT_SECONDS).writing() as rows:
+            accounts.renew(rows, token, now, settings().session_hours)
+    except SQLAlchemyError as problem:
+        # A page that only reads need not fail for it; the next request tries again.
+        log.warning("a session could not be renewed: %s", reason(problem))
+        return
+    session.modified = True  # the cookie carries its own age and is renewed along
 
 
 def log_in(token: str) -> None:

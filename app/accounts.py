@@ -183,5 +183,10 @@ def add_key(session: Session, label: str, scope: str, now: datetime) -> str:
 
 def find_key(session: Session, key: str, scope: str) -> ApiKey | None:
     """The valid key with this scope, or None."""
-    found = session.scalar(select(ApiKey).where(ApiKey.key_hash == digest(key)))
+    return find_key_by_hash(session, digest(key), scope)
+
+
+def find_key_by_hash(session: Session, key_hash: str, scope: str) -> ApiKey | None:
+    """As `find_key`, for a key that is known by its digest alone."""
+    found = session.scalar(select(ApiKey).where(ApiKey.key_hash == key_hash))
     return found if found and found.revoked_at is None and found.scope == scope else None

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
+import copy
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from flask import current_app
 from sqlalchemy import DateTime, Engine, TypeDecorator, create_engine, event, literal
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from app import sqlite
+from app.sqlite import WAIT_SECONDS
+
 EXTENSION = "database"
-BUSY_TIMEOUT_MILLISECONDS = 30_000
+LONG_WAIT_SECONDS = 30.0  # for checks, commands and migrations: nobody waits for them
+SHORT_WAIT_SECONDS = 5.0  # for requests: somebody does, and so do those behind
+CONNECT_SECONDS = 5
 IDLE_TIMEOUT_MILLISECONDS = 30_000
 
 
@@ -43,49 +59,69 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def make_engine(url: str) -> Engine:
-    """An engine whose SQLite connections never lose an update and wait for each other."""
+def make_engine(url: str, *, may_create: bool = False, wait_seconds: float = LONG_WAIT_SECONDS) -> Engine:
+    """An engine whose transactions wait so long for others; an SQLite file is made only when it may be."""
+    options = {WAIT_SECONDS: wait_seconds}
     if not url.startswith("sqlite"):
-        engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-        event.listen(engine, "connect", _prepare_postgresql)
+        engine = create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_size=10,
+            max_overflow=20,
+            connect_args={"connect_timeout": CONNECT_SECONDS},
+            execution_options=options,
+        )
+        event.listen(engine, "connect", partial(_limit_waiting, engine))
         return engine
-    engine = create_engine(url, pool_size=10, max_overflow=20, connect_args={"check_same_thread": False})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    engine = create_engine(
+        url,
+        pool_size=10,
+        max_overflow=20,
+        connect_args={"check_same_thread": False},
+        execution_options=options,
+    )
+    sqlite.prepare(engine)
+    file = sqlite.file_of(engine, may_create=may_create)
+    if file:
+        file.guard(engine)
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    # The driver's own transaction handling starts a write too late, so that two writers can both
-    # read before either writes; with it off, BEGIN IMMEDIATE below takes the lock first.
-    connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MILLISECONDS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",  # an answered 200 survives a power cut
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _prepare_postgresql(connection: Any, _record: Any) -> None:
+def _limit_waiting(engine: Engine, connection: Any, _record: Any) -> None:
+    milliseconds = round(engine.get_execution_options()[WAIT_SECONDS] * 1000)
+    connection.execute(f"SET lock_timeout = {milliseconds}")
     # A process that was stopped in the middle of a transaction must not hold its rows for ever.
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MILLISECONDS}")
+    connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MILLISECONDS}")
     connection.commit()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+def is_out_of_reach(problem: SQLAlchemyError) -> bool:
+    """Whether the database itself is at fault (locked, full, missing, damaged, silent), not the request."""
+    if isinstance(problem, IntegrityError | DataError | ProgrammingError):
+        return False
+    return isinstance(problem, DBAPIError | DisconnectionError | PoolTimeout)
+
+
+def reason(problem: Exception) -> str:
+    """In one line and the driver's words alone: a statement's values may hold what nobody should read."""
+    told = getattr(problem, "orig", None) or problem
+    first_line = str(told).strip().partition("\n")[0]
+    return first_line or type(told).__name__
 
 
 class Database:
     """Transactions on one database; safe to share between threads, made anew after a fork."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+    def __init__(self, url: str, *, wait_seconds: float = LONG_WAIT_SECONDS) -> None:
+        self.engine = make_engine(url, wait_seconds=wait_seconds)
         self._writer = self.engine.execution_options(writing=True)
+        self._file = sqlite.file_of(self.engine)
+
+    def waiting(self, seconds: float) -> Database:
+        """The same database, whose writers wait so long for others (on SQLite; PostgreSQL keeps its wait)."""
+        other = copy.copy(self)
+        other._writer = self._writer.execution_options(**{WAIT_SECONDS: seconds})
+        return other
 
     @property
     def is_sqlite(self) -> bool:
@@ -100,8 +136,11 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction, committed when the block ends without an error."""
+        before = self._file.identity() if self._file else None
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+        if self._file:
+            self._file.check_unmoved(before)
 
     def forget_connections(self) -> None:
         """After a fork: the parent's connections are not ours to use or close."""
@@ -113,7 +152,7 @@ class Database:
 
 def insert_if_absent(session: Session, model: type[Base], **values: Any) -> bool:
     """Insert a row unless one with the same unique key is there; of two at once, one is told True."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite_dialect
     statement = dialect.insert(model).values(**values).on_conflict_do_nothing()
     # A row comes back only when it was inserted; drivers differ in what they count.
     return session.connection().execute(statement.returning(literal(1))).first() is not None

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import channels, checks, fallbacks, notify, ordering, routing
-from app.db import Database
+from app.db import Database, reason
 from app.models import Alert, Channel, Delivery, DeliveryAttempt
 from app.notify import texts
 from app.settings import Settings
@@ -201,6 +201,7 @@ class Courier:
         self._is_taking_on = False
         self._covered_at = -math.inf
         self._write_until = math.inf
+        self._told_fault: str | None = None
         self._pool = ThreadPoolExecutor(settings.delivery_threads, thread_name_prefix="delivery")
         self._dispatcher = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
 
@@ -237,11 +238,17 @@ class Courier:
         ends_at = time.monotonic() + timeout_seconds
         while time.monotonic() < ends_at:
             # In this order: what is no longer due has been taken on, and then it counts as being sent.
-            now = self._now()
-            waits = routing.waits(self._database, now, checks.TASK) or due_channels(self._database, now)
-            if not waits and not self._is_sending():
+            if not self._is_anything_due() and not self._is_sending():
                 return
             time.sleep(0.02)
+
+    def _is_anything_due(self) -> bool:
+        try:
+            now = self._now()
+            waits = routing.waits(self._database, now, checks.TASK)
+            return waits or bool(due_channels(self._database, now))
+        except SQLAlchemyError:
+            return False  # told by the dispatcher; nothing to wait for
 
     def _is_sending(self) -> bool:
         return self._is_taking_on or self._traffic.is_sending()
@@ -250,15 +257,23 @@ class Courier:
         while not self._stopping.is_set():
             self._wake.clear()
             self._is_taking_on = True
-            try:
-                busy = self._take_on()
-                self._cover_waiting()
-            except SQLAlchemyError as problem:
-                log.error("deliveries can't be read: %s", problem)
-                busy = False
+            busy = self._try_to_take_on()
             self._is_taking_on = False
             if not busy:
                 self._wake.wait(_POLL_SECONDS)
+
+    def _try_to_take_on(self) -> bool:
+        try:
+            busy = self._take_on()
+            self._cover_waiting()
+        except SQLAlchemyError as problem:
+            # Once for each fault, not twice a second.
+            if reason(problem) != self._told_fault:
+                self._told_fault = reason(problem)
+                log.error("deliveries have to wait for the database: %s", self._told_fault)
+            return False
+        self._told_fault = None
+        return busy
 
     def _take_on(self) -> bool:
         """Claim what there is room for and hand it to the threads; False when there was nothing."""
@@ -301,8 +316,8 @@ class Courier:
                 is_over = time.monotonic() > min(ends_at, self._write_until)
                 is_over = is_over or not isinstance(problem, OperationalError)
                 if is_over or failures == 1:
-                    reason = getattr(problem, "orig", None) or type(problem).__name__
-                    log.error("the outcome of delivery %s can't be written: %s", taken.delivery_id, reason)
+                    told = reason(problem)
+                    log.error("the outcome of delivery %s can't be written: %s", taken.delivery_id, told)
                 if is_over:
                     return
             time.sleep(_POLL_SECONDS)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, ServiceUnavailable
 
 from app import access
+from app.db import reason
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,5 @@ def _csrf(problem: CSRFError) -> ResponseReturnValue:
 
 
 def _database(problem: SQLAlchemyError) -> ResponseReturnValue:
-    # Only the driver's words: the statement's values may hold what nobody should read in a log.
-    reason = getattr(problem, "orig", None) or type(problem).__name__
-    log.error("database failed in %s %s: %s", request.method, request.path, reason)
+    log.error("database failed in %s %s: %s", request.method, request.path, reason(problem))
     return _http(ServiceUnavailable("The database can't be used right now; the log says why."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app import accounts, schema
 from app.archive import swap
-from app.db import Database
+from app.db import Database, reason
 from app.models import ApiKey, User
 from app.settings import SettingError, Settings
 
@@ -29,6 +31,9 @@ IN_USE_FILE = "in-use.lock"
 
 class InstallationInUse(Exception):
     """A process works on the installation that can't do so together with this one."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +55,20 @@ def prepare(settings: Settings, now: datetime) -> tuple[Settings, FirstStart | N
         make_folder(folder)
         with _one_at_a_time(folder):
             swap.finish(folder)  # a restore that was cut off
+            is_new = not (folder / SECRETS_FILE).exists()
             complete = _with_secrets(settings)
-            schema.upgrade(complete.database_url)
-            return complete, _first_start(complete, now)
+            if not settings.database_url and not is_new:
+                _tell_if_missing(folder / DATABASE_FILE)
+            try:
+                schema.upgrade(complete.database_url)
+                return complete, _first_start(complete, now)
+            except DBAPIError as problem:
+                if settings.database_url:
+                    raise
+                raise SettingError(
+                    f"VEILLEUR_INSTANCE_PATH: {folder / DATABASE_FILE} can't be used ({reason(problem)}); "
+                    "see that this user may write it, or put a backup back: flask backup restore"
+                ) from None
 
 
 def located(settings: Settings) -> Settings:
@@ -120,9 +136,18 @@ def _usable(folder: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise SettingError(
-            f"VEILLEUR_INSTANCE_PATH: {folder} can't be used ({problem.strerror}); "
-            "expected a folder this user may write"
+            f"VEILLEUR_INSTANCE_PATH: {problem.filename or folder} can't be used ({problem.strerror}); "
+            "expected a folder and files this user may read and write"
         ) from None
+
+
+def _tell_if_missing(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        log.warning(
+            "%s is missing although this is no first start: an empty one is made. "
+            "If that is not meant, stop and put a backup back: flask backup restore",
+            path,
+        )
 
 
 @contextlib.contextmanager

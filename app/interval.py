@@ -195,6 +195,16 @@ def save(
     file counts as the default. Raises ValueError for no interval or a wrong end of a disabled time, and
     OSError when it can't be written; then the old file is untouched.
     """
+    with replacing(path, interval, updated_by=updated_by, now=now, disabled_until=disabled_until) as before:
+        return before
+
+
+@contextlib.contextmanager
+def replacing(
+    path: Path, interval: str, *, updated_by: str, now: datetime, disabled_until: datetime | None = None
+) -> Iterator[CronConfig]:
+    """As `save`, around a block: the new file is on the disk before it and takes the old one's place after
+    it, unless the block raises."""
     if not is_interval(interval):
         raise ValueError(f"{interval!r} is no interval")
     end_at = checked_end(interval, disabled_until, now)
@@ -206,8 +216,8 @@ def save(
             before = CronConfig(DEFAULT)
         resumed = before.interval if before.enabled else before.resume_interval or DEFAULT
         after = CronConfig(interval, clock.iso(now), updated_by, end_at, resumed if end_at else None)
-        _write(path, after)
-    return before
+        with _replacing(path, _spelled(after)):
+            yield before
 
 
 def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
@@ -220,16 +230,17 @@ def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
         after = before.in_force(now)
         if not after.has_resumed:
             return None
-        _write(path, after)
+        with _replacing(path, _spelled(after)):
+            pass
     return before, after
 
 
-def _write(path: Path, config: CronConfig) -> None:
+def _spelled(config: CronConfig) -> bytes:
     content = {"interval": config.interval, "updatedAt": config.updated_at, "updatedBy": config.updated_by}
     if not config.enabled and config.disabled_until is not None:
         content["disabledUntil"] = clock.iso(config.disabled_until)
         content["resumeInterval"] = config.resume_interval
-    _replace(path, (json.dumps(content) + "\n").encode())
+    return (json.dumps(content) + "\n").encode()
 
 
 @contextlib.contextmanager
@@ -246,7 +257,8 @@ def _remove_unfinished(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def _replace(path: Path, content: bytes) -> None:
+@contextlib.contextmanager
+def _replacing(path: Path, content: bytes) -> Iterator[None]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -257,6 +269,7 @@ def _replace(path: Path, content: bytes) -> None:
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.flush()
             os.fsync(file.fileno())
+        yield
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

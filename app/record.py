@@ -169,6 +169,7 @@ def _unseen_fingerprint(session: Session, job: Job, report: Report, now: datetim
         ReportRow.fingerprint > prefix,
         ReportRow.fingerprint < f"{fingerprint}A",
         ReportRow.received_at > now - _SAME_WITHIN,
+        ReportRow.received_at < now + _SAME_WITHIN,  # one that waited in the spool comes after later ones
     )
     return f"{prefix}{now:%Y%m%d%H%M%S}" if session.scalar(recent.limit(1)) is None else None
 

@@ -27,7 +27,7 @@ def upgrade(url: str) -> None:
 
     Raises SchemaTooNew when the database is ahead of this program.
     """
-    engine = make_engine(url)
+    engine = make_engine(url, may_create=True)
     event.listen(engine, "connect", _loosen_foreign_keys)
     try:
         if not is_current(engine):

@@ -104,6 +104,7 @@ class Veilleur:
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # such as setpriv, to run as somebody else
     port: int = field(default_factory=unused_port)
     cron_port: int = field(default_factory=unused_port)
 
@@ -143,14 +144,14 @@ class Veilleur:
     @contextlib.contextmanager
     def run(self, module: str, *arguments: str, name: str = "run") -> Iterator[Process]:
         """Any of the commands, without waiting for anything."""
-        command = [sys.executable, "-m", module, *arguments]
+        command = [*self.prefix, sys.executable, "-m", module, *arguments]
         with started(command, self.folder / f"{name}.log", self.environ) as process:
             yield process
 
     def finish(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            [*self.prefix, sys.executable, "-m", module, *arguments],
             cwd=CHECKOUT,
             env=self.environ,
             stdin=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from app import db, interval
+from app import interval
 from tests.receivers import HttpReceiver, status
 from tests.web import LoggedIn, Site, site
 
@@ -238,17 +238,15 @@ def test_a_file_that_can_not_be_replaced_is_an_error_and_leaves_nothing_behind(
     assert here.audit("interval changed") == []
 
 
-def test_without_a_place_for_its_trace_nothing_is_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db, "BUSY_TIMEOUT_MILLISECONDS", 20)
+def test_without_a_place_for_its_trace_nothing_is_changed(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         admin = here.administrator()
+        here.app.extensions["database"] = here.database.waiting(0.02)
         blocker = sqlite3.connect(here.settings.instance_path / "veilleur.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         answer = admin.post(URL, json={"interval": "5min"})
         blocker.close()
-        assert answer.status_code == 503
+        assert (answer.status_code, answer.json) == (500, NOT_SAVED)
         assert not here.interval_file.exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -209,3 +211,23 @@ def test_what_waits_behind_an_earlier_message_keeps_nobody_busy(database: Databa
         alerts.record(rows, [News(first.job_id, "recovered", {})], now)
     assert delivery.due_channels(database, now + timedelta(seconds=1)) == []
     assert delivery.due_channels(database, now + timedelta(seconds=60)) == [channel_id]
+
+
+def test_what_was_sent_while_the_database_is_locked_is_noted_later_and_not_sent_again(
+    database: Database, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Flask("test")
+    Babel(app)
+    courier = Courier(app, database.waiting(0.05), settings, utcnow)
+    courier.start()
+    with receivers.HttpReceiver(receivers.slow(0.5)) as http:
+        _webhook(database, "hook", http.url)
+        _job_overdue(database)
+        courier.wake()
+        receivers.wait_until(lambda: http.requests)
+        with closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            receivers.wait_until(lambda: "the outcome of delivery 1 can't be written" in caplog.text, 20)
+        receivers.wait_until(lambda: _deliveries(database)[0].status == "sent", 20)
+        courier.stop()
+        assert len(http.requests) == 1

@@ -42,7 +42,14 @@ def state(here: Site) -> tuple[int, str]:
     answer = here.stranger().get("/api/health")
     well = answer.status_code == 200
     assert answer.json["status"] == ("ok" if well else "error")
-    assert set(answer.json) == {"status", "database", "cron", "lastCheckAt", "channels"}
+    assert set(answer.json) == {
+        "status",
+        "database",
+        "cron",
+        "lastCheckAt",
+        "channels",
+        "spooledReports",
+    }
     return answer.status_code, answer.json["cron"]
 
 
@@ -65,6 +72,7 @@ def test_after_a_check_all_is_well(here: Site) -> None:
             "cron": "ok",
             "lastCheckAt": "2026-12-01T11:55:00Z",
             "channels": {"status": "none", "failingCount": 0, "failing": []},
+            "spooledReports": 0,
         }
 
 
@@ -123,7 +131,13 @@ def test_without_its_database_it_says_so_and_still_answers_a_ping(here: Site) ->
     (here.settings.instance_path / "veilleur.db").mkdir()
     answer = here.stranger().get("/api/health")
     assert answer.status_code == 503
-    assert answer.json == {"status": "error", "database": "error", "cron": "unknown", "lastCheckAt": None}
+    assert answer.json == {
+        "status": "error",
+        "database": "error",
+        "cron": "unknown",
+        "lastCheckAt": None,
+        "spooledReports": 0,
+    }
     assert here.stranger().get("/api/ping").status_code == 200
     shutil.rmtree(here.settings.instance_path)
 

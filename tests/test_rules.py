@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
         "cron_client",
         "log_lines",
     },
-    "storage": {"extensions", "db", "models", "schema"},
+    "storage": {"extensions", "db", "sqlite", "models", "schema"},
     "work": {
         "record",
         "checks",
@@ -54,6 +54,7 @@ ROOMS: dict[str, set[str]] = {
         "routing",
         "ordering",
         "archive",
+        "spool",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {

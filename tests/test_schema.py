@@ -66,7 +66,7 @@ def test_a_database_of_a_newer_version_is_refused_in_plain_words(url: str) -> No
 
 
 def test_what_an_older_version_stored_is_kept_and_not_told_again(url: str) -> None:
-    engine = make_engine(url)
+    engine = make_engine(url, may_create=True)
     with engine.execution_options(writing=True).begin() as connection:
         command.upgrade(schema._config(connection), "0001")
         for statement in OLDER_ROWS:

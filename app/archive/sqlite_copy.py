@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.archive.content import Content
 from app.archive.problems import ArchiveDamaged, ArchiveError, MayGoOn, go_on
-from app.db import BUSY_TIMEOUT_MILLISECONDS
+from app.db import LONG_WAIT_SECONDS
 
 _PAGES_A_STEP = 500  # about 2 MB
 _PAUSE_SECONDS = 0.005  # leaves the disk to the uploads
@@ -73,7 +73,7 @@ def _content(rows: sqlite3.Connection) -> Content:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
-    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
+    connection.execute(f"PRAGMA busy_timeout={round(LONG_WAIT_SECONDS * 1000)}")
     return connection
 
 

@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
+from sqlalchemy.exc import SQLAlchemyError
 from wtforms import DateTimeLocalField, RadioField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Optional
@@ -21,7 +22,7 @@ from wtforms.validators import InputRequired, Optional
 from app import access, audit, clock, interval, json_body, resend, watch
 from app.checks import TASK
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
-from app.db import database
+from app.db import database, reason
 from app.interval import CronConfig
 from app.job_forms import LOCAL_FORMATS, in_zone
 from app.presentation import INTERVALS
@@ -80,8 +81,8 @@ def save_cron_config() -> ResponseReturnValue:
         _save(wanted, _end_of_disabled(content.get("until")))
     except interval.EndRefused as problem:
         return jsonify(error="Invalid until", field="until", message=f"until: {problem}"), 400
-    except OSError as problem:
-        log.error("%s can't be written: %s", _path(), problem)
+    except (OSError, SQLAlchemyError) as problem:
+        log.error("%s can't be written: %s", _path(), reason(problem))
         return jsonify(error="Failed to update cron configuration"), 500
     return jsonify(success=True)
 
@@ -98,18 +99,20 @@ def _end_of_disabled(value: object) -> datetime | None:
 def _save(wanted: str, until: datetime | None) -> None:
     """Write the file, leave a trace, and have the running service obey it now.
 
-    Raises EndRefused for a wrong end of a disabled time, and OSError.
+    Raises EndRefused for a wrong end of a disabled time, OSError and SQLAlchemyError; then nothing
+    has changed.
     """
-    now = clock.utcnow()
+    now, actor = clock.utcnow(), access.actor()
     disabled_until = interval.checked_end(wanted, until, now)
-    with database().writing() as rows:
-        rows.connection()  # fails here, before anything has changed, when no trace can be left
-        before = interval.save(
-            _path(), wanted, updated_by=access.actor(), now=now, disabled_until=disabled_until
-        )
+    with (
+        interval.replacing(
+            _path(), wanted, updated_by=actor, now=now, disabled_until=disabled_until
+        ) as before,
+        database().writing() as rows,
+    ):
         audit.note(
             rows,
-            actor=access.actor(),
+            actor=actor,
             action="interval changed",
             target="check interval",
             before=before.in_words,
@@ -146,8 +149,8 @@ def save_monitoring() -> ResponseReturnValue:
     except interval.EndRefused as problem:
         form.until.errors = [_("This end can't be used: %(reason)s.", reason=problem)]
         return _page(form), 400
-    except OSError as problem:
-        log.error("%s can't be written: %s", _path(), problem)
+    except (OSError, SQLAlchemyError) as problem:
+        log.error("%s can't be written: %s", _path(), reason(problem))
         flash(_("The interval could not be saved; the old one stays in force."), "error")
         return _page(form), 500
     flash(_("Saved. In force: %(interval)s.", interval=INTERVALS[form.interval.data]), "success")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import access, channels, clock, watch
-from app.db import database
+from app.db import database, reason
+from app.spool import Spool
 
 bp = Blueprint("health", __name__)
 log = logging.getLogger(__name__)
@@ -27,13 +28,17 @@ def ping() -> ResponseReturnValue:
 def health() -> ResponseReturnValue:
     """200 when all is well, 503 when a part is not; each part says how it is."""
     now = clock.utcnow()
+    spool: Spool = current_app.extensions["spool"]
+    spooled = spool.count()
     try:
         with database().reading() as rows:
             checks = watch.look(rows, now)
             told = _channels(rows)
     except SQLAlchemyError as problem:
-        log.error("health: the database can't be read: %s", problem)
-        return jsonify(status="error", database="error", cron="unknown", lastCheckAt=None), 503
+        log.error("health: the database can't be read: %s", reason(problem))
+        content: dict[str, object] = {"status": "error", "database": "error"}
+        content |= {"cron": "unknown", "lastCheckAt": None, "spooledReports": spooled}
+        return jsonify(content), 503
     well = checks.is_well and told["status"] != channels.FAILING
     content = {
         "status": _status(well, told["status"]),
@@ -41,6 +46,7 @@ def health() -> ResponseReturnValue:
         "cron": checks.state,
         "lastCheckAt": clock.iso(checks.completed_at),
         "channels": told,
+        "spooledReports": spooled,
     }
     if checks.disabled_until:
         content["disabledUntil"] = clock.iso(checks.disabled_until)

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
-from flask import Blueprint, abort, jsonify, request
+from flask import Blueprint, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import access, accounts, clock, record
 from app.checks import Policy
-from app.db import database
+from app.db import Database, database, is_out_of_reach, reason
 from app.record import Body, Sender
-from app.reports import UnusableReport, parse
+from app.reports import Report, UnusableReport, parse
+from app.spool import OPEN_NETWORK, UNCHECKED, Arrival, Spool, SpoolFull
 
 bp = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
+
+_NEXT_WAIT_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends. `fault` is why the database could not be asked about the key, else None."""
+
+    sender: Sender
+    key_hash: str | None = None
+    fault: str | None = None
 
 
 @bp.route("/api/upload", methods=["POST", "PUT"])
 @access.own_check
 def upload() -> ResponseReturnValue:
-    sender = _sender()
-    if sender is None:
+    caller = _caller()
+    if caller is None:
         return jsonify(error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"), 401
     if request.content_encoding:
         abort(415, "Send the report without Content-Encoding.")
@@ -29,28 +43,85 @@ def upload() -> ResponseReturnValue:
     try:
         report = parse(body.raw, body.content_type)
     except UnusableReport as problem:
-        record.quarantine(database(), body, problem, sender, now=clock.utcnow())
-        log.warning("unusable report from %s (%s): %s", sender.address, sender.key_label, problem.reason)
+        _quarantine(body, problem, caller.sender)
         return jsonify(error=problem.reason, missingFields=problem.missing_fields), 400
     if not report.is_backup:
         return jsonify(success=True, ignored=report.operation)
-    policy = Policy.of(access.settings())
-    if record.take(database(), report, body, sender, policy=policy, now=clock.utcnow()):
+    arrival = Arrival(body, caller.sender, clock.utcnow(), caller.key_hash, access.settings().open_uploads)
+    if _take(report, arrival, caller.fault):
         return jsonify(success=True)
     return jsonify(success=True, duplicate=True)
 
 
-def _sender() -> Sender | None:
-    """Who sends: known by a key, or else anybody on an open network; None for a stranger."""
+def _take(report: Report, arrival: Arrival, fault: str | None) -> bool:
+    """Store the report, or keep it where it waits for the database; False when it is known already."""
+    if fault is None:
+        policy = Policy(access.settings().tolerance_seconds, access.settings().reminder)
+        try:
+            return record.take(
+                _database(), report, arrival.body, arrival.sender, policy=policy, now=arrival.received_at
+            )
+        except SQLAlchemyError as problem:
+            if not is_out_of_reach(problem):
+                raise
+            fault = reason(problem)
+    _keep(arrival, fault)
+    return True
+
+
+def _keep(arrival: Arrival, fault: str) -> None:
+    try:
+        _spool().add(arrival)
+    except (SpoolFull, OSError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        log.error("a report from %s was refused: %s; spool: %s", arrival.sender.address, fault, why)
+        abort(503, "The report can't be stored right now; send it again later.")
+    log.warning("a report from %s waits in the spool: %s", arrival.sender.address, fault)
+
+
+def _quarantine(body: Body, problem: UnusableReport, sender: Sender) -> None:
+    log.warning("unusable report from %s (%s): %s", sender.address, sender.key_label, problem.reason)
+    if sender.key_label == UNCHECKED:
+        return
+    try:
+        record.quarantine(_database(), body, problem, sender, now=clock.utcnow())
+    except SQLAlchemyError as failure:
+        log.error("the unusable report from %s can't be kept: %s", sender.address, reason(failure))
+
+
+def _caller() -> Caller | None:
+    """Known by a key, or else anybody on an open network; None for a stranger. Where the database can't be
+    asked, whoever shows a key is heard: it is checked when the report is taken in."""
     key = _given_key()
     if key:
-        with database().reading() as rows:
-            found = accounts.find_key(rows, key, accounts.UPLOAD)
-            if found:
-                return Sender(found.id, found.label, access.address(), found.used_at)
+        try:
+            known = _known(key)
+        except SQLAlchemyError as problem:
+            if not is_out_of_reach(problem):
+                raise
+            unchecked = Sender(None, UNCHECKED, access.address())
+            return Caller(unchecked, accounts.digest(key), reason(problem))
+        if known:
+            return Caller(known)
     if access.settings().open_uploads:
-        return Sender(None, "open network", access.address())
+        return Caller(Sender(None, OPEN_NETWORK, access.address()))
     return None
+
+
+def _known(key: str) -> Sender | None:
+    with database().reading() as rows:
+        found = accounts.find_key(rows, key, accounts.UPLOAD)
+        return Sender(found.id, found.label, access.address(), found.used_at) if found else None
+
+
+def _database() -> Database:
+    """Of many that come while it is locked, only the first wait long."""
+    return database().waiting(_NEXT_WAIT_SECONDS) if _spool().was_used_just_now() else database()
+
+
+def _spool() -> Spool:
+    found: Spool = current_app.extensions["spool"]
+    return found
 
 
 def _given_key() -> str | None:

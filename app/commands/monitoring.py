@@ -38,10 +38,7 @@ def interval_command(value: str | None, until: datetime | None) -> None:
         raise click.BadParameter(f"{value!r} is none of {', '.join(interval.CRON_EXPRESSIONS)}")
     until = _checked_end(value, until)
     set_to = CronConfig(value, disabled_until=until).in_words
-    with database().writing() as rows:
-        rows.connection()  # fails here, before anything has changed, when no trace can be left
-        before = _save_interval(path, value, until)
-        note(rows, "interval changed", "check interval", before=before.in_words, after=set_to)
+    before = _save_interval(path, value, until)
     click.echo(f"Check interval: {set_to} (was {before.in_words}).")
     _tell_service()
 
@@ -54,8 +51,16 @@ def _checked_end(value: str, until: datetime | None) -> datetime | None:
 
 
 def _save_interval(path: Path, value: str, until: datetime | None) -> CronConfig:
+    set_to = CronConfig(value, disabled_until=until).in_words
     try:
-        return interval.save(path, value, updated_by=who(), now=clock.utcnow(), disabled_until=until)
+        with (
+            interval.replacing(
+                path, value, updated_by=who(), now=clock.utcnow(), disabled_until=until
+            ) as before,
+            database().writing() as rows,
+        ):
+            note(rows, "interval changed", "check interval", before=before.in_words, after=set_to)
+        return before
     except OSError as problem:
         raise click.ClickException(f"{path} can't be written: {problem.strerror}") from None
 

@@ -13,14 +13,17 @@ from flask import Flask
 from waitress.server import BaseWSGIServer, create_server  # type: ignore[import-untyped]  # waitress has no types
 
 from app import clock
+from app.checks import Policy
 from app.cron.control import create_control_app
 from app.cron.holder import Holder
+from app.cron.intake import Intake
 from app.cron.service import SETTLE_SECONDS, CronService
 from app.cron.tasks import TASKS, Task
 from app.cron.watchdog import DEAD, Watchdog
 from app.db import EXTENSION
 from app.delivery import Courier
 from app.settings import Settings
+from app.spool import Spool
 
 PORT_TAKEN = 1
 _SERVER_THREADS = 8
@@ -38,6 +41,11 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
     holder = Holder(settings.instance_path)
     courier = Courier(app, app.extensions[EXTENSION], settings, clock.utcnow, holder.name)
     service = CronService(app, settings, tasks, courier, holder)
+    intake = Intake(
+        Spool(settings.instance_path, settings.spool_max_bytes),
+        app.extensions[EXTENSION],
+        Policy.of(settings),
+    )
     try:
         server = create_server(
             create_control_app(service, settings),
@@ -51,16 +59,20 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
         sys.stderr.write(_why_not_listening(settings, problem) + "\n")
         return PORT_TAKEN
     with holder:
-        return _serve(service, server, courier, settings)
+        return _serve(service, server, courier, intake, settings)
 
 
-def _serve(service: CronService, server: BaseWSGIServer, courier: Courier, settings: Settings) -> int:
+def _serve(
+    service: CronService, server: BaseWSGIServer, courier: Courier, intake: Intake, settings: Settings
+) -> int:
     _stop_on_signals(service)
     threading.Thread(target=server.run, name="control", daemon=True).start()
     courier.start()
+    intake.start()
     with Watchdog(service.status, settings.watchdog_seconds) as watchdog:
         service.run()
     service.calls.finish(_LAST_ANSWERS_SECONDS)
+    intake.stop()
     courier.stop()
     return watchdog.exit_code
 

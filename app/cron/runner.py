@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from app import clock, lease
 from app.cron.status import PastRun, Status
-from app.cron.tasks import Task, TaskContext, TaskResult
-from app.db import Database
+from app.cron.tasks import SpoolNotEmpty, Task, TaskContext, TaskResult
+from app.db import Database, reason
 from app.delivery import Courier
 from app.models import TaskRun
 from app.settings import Settings
@@ -140,6 +140,9 @@ class Runner:
         try:
             with self._app.app_context():
                 return task.run(context), True
+        except (SQLAlchemyError, OSError, SpoolNotEmpty) as problem:
+            logger.error("%s failed: %s", name, _in_short(problem))
+            return TaskResult(_in_short(problem)), False
         except Exception as problem:  # one of the two guards: a task may fail in any way
             logger.exception("%s failed", name)
             return TaskResult(_in_short(problem)), False
@@ -207,6 +210,5 @@ def past_runs(database: Database) -> dict[str, PastRun]:
 
 
 def _in_short(problem: Exception) -> str:
-    # The first line alone: further ones of a database error hold the statement and its values.
-    first_line = str(problem).strip().partition("\n")[0]
-    return f"{type(problem).__name__}: {first_line}"[:_LONGEST_ERROR].rstrip(": ")
+    name, told = type(problem).__name__, reason(problem)
+    return name if told == name else f"{name}: {told}"[:_LONGEST_ERROR]

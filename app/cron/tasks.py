@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,11 +16,19 @@ from app.db import Database
 from app.delivery import Courier
 from app.presentation import VERSION
 from app.settings import Settings
+from app.spool import Spool
 
 CHECK = checks.TASK
 SENT = "notificationsSent"
 DAILY = "0 2 * * *"
 AFTER_CLEANUP = "0 3 * * *"
+
+
+log = logging.getLogger(__name__)
+
+
+class SpoolNotEmpty(Exception):
+    """There was no time to take in all reports that wait; without them a check could be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ def check_overdue_backups(context: TaskContext) -> TaskResult:
     """Record what has become overdue and wake the courier; sending goes on beside the loop."""
     sent_before = context.courier.sent_count
     policy = Policy.of(context.settings)
+    _take_in_spooled(context, policy)
     found = checks.run(context.database, policy, context.now, context.is_ours)
     context.courier.wake()
     message = (
@@ -73,6 +83,19 @@ def check_overdue_backups(context: TaskContext) -> TaskResult:
             SENT: context.courier.sent_count - sent_before,
         },
     )
+
+
+def _take_in_spooled(context: TaskContext, policy: Policy) -> None:
+    """Nobody is called overdue whose report waits in the spool."""
+    spool = Spool(context.settings.instance_path, context.settings.spool_max_bytes)
+    try:
+        left = spool.take_in(context.database, policy, context.may_go_on)
+    except OSError as problem:
+        # A folder that can't be read must not silence every alert.
+        log.error("the spool can't be read: %s", problem)
+        return
+    if left:
+        raise SpoolNotEmpty(f"{left} reports still wait in the spool; the next check goes on with them")
 
 
 def clean_audit_log(context: TaskContext) -> TaskResult:
