@@ -92,6 +92,15 @@ def after_schedule_change(last_run: Run | None, beliefs: Beliefs, now: datetime)
     return None
 
 
+def declared_gap_seconds(before_at: datetime | None, run: Run) -> int | None:
+    """How far apart the client's runs are, shown by two declared times of which none was missed between."""
+    next_at = run.declared_next_at
+    if before_at is None or next_at is None or next_at <= before_at:
+        return None
+    gap = next_at - before_at
+    return int(gap.total_seconds()) if abs(run.began_at - before_at) < gap / 2 else None
+
+
 def _is_believed(declared_at: datetime, run: Run) -> bool:
     return timedelta() < declared_at - run.began_at <= _BELIEVED_AHEAD
 

@@ -18,20 +18,20 @@ SECOND = timedelta(seconds=1)
 ZONES = ("Europe/Paris", "America/New_York", "UTC")
 WORKDAYS = WEEKDAYS[:5]
 REMINDERS = ("onetime", "every_day", "every_week", "every_month")
-# Repeat, weekdays, how often, and the days that a short life lasts: each has about the same number of runs.
+# Repeat, weekdays, how often, and the days of a short life, in which each has about as many runs.
 KINDS = (
-    ("1h", (), 2, 2),
-    ("2h", (), 2, 3),
-    ("6h", (), 4, 6),
-    ("6h", WORKDAYS, 3, 8),
-    ("12h", (), 4, 12),
-    ("24h", (), 4, 25),
-    ("1D", (), 30, 25),
-    ("1D", WORKDAYS, 20, 35),
-    ("1D", ("mon", "wed", "fri"), 6, 60),
-    ("2D", (), 5, 50),
-    ("1W", (), 12, 366),
-    ("2W", (), 3, 366),
+    ("1h", (), 1, 0.7),
+    ("2h", (), 1, 1.2),
+    ("6h", (), 4, 4),
+    ("6h", WORKDAYS, 3, 5),
+    ("12h", (), 4, 8),
+    ("24h", (), 4, 15),
+    ("1D", (), 30, 15),
+    ("1D", WORKDAYS, 20, 21),
+    ("1D", ("mon", "wed", "fri"), 6, 35),
+    ("2D", (), 5, 30),
+    ("1W", (), 12, 100),
+    ("2W", (), 3, 200),
     ("1M", (), 8, 366),
 )
 # The days around which short lives lie, so that each of these moments is met by hundreds of jobs.
@@ -85,16 +85,22 @@ class Client:
     lives: tuple[datetime, datetime]
 
 
-def make_clients(count: int, seed: int, *, whole_year: bool) -> list[Client]:
-    return [_client(number, random.Random(f"{seed} {number}"), whole_year) for number in range(count)]
+def make_clients(count: int, seed: int, lives: float) -> list[Client]:
+    """`lives` is the part of its short life that each has, 0 for the whole year."""
+    return [_client(number, _chance(f"{seed} {number}"), lives) for number in range(count)]
 
 
-def _client(number: int, chance: random.Random, whole_year: bool) -> Client:
-    repeat, days, _often, life = chance.choices(KINDS, [each[2] for each in KINDS])[0]
+def _chance(seed: str) -> random.Random:
+    return random.Random(seed)  # noqa: S311  (no secret)
+
+
+def _client(number: int, chance: random.Random, lives: float) -> Client:
+    repeat, days, _often, most_days = chance.choices(KINDS, [each[2] for each in KINDS])[0]
+    life = most_days * lives * DAY
     begins_at = BEGIN_AT
-    if not whole_year and life < 366:
-        around = chance.choice((*TURNS, BEGIN_AT + chance.uniform(0, 366) * DAY))
-        begins_at = around - chance.uniform(0.2, 0.8) * life * DAY
+    if life:
+        around_at = chance.choice((*TURNS, BEGIN_AT + chance.uniform(0, 366) * DAY))
+        begins_at = max(BEGIN_AT, around_at - chance.uniform(0.2, 0.8) * life)
     plan = Plan(repeat, days, chance.choice(ZONES), _first(chance, begins_at))
     manner = chance.choices(("speaks", "typed", "both", "neither"), (30, 45, 10, 15))[0]
     if manner == "neither":  # known by the default of once a day alone
@@ -106,10 +112,10 @@ def _client(number: int, chance: random.Random, whole_year: bool) -> Client:
         known=occurrences(plan, END_AT + 120 * DAY),
         speaks=manner in ("speaks", "both"),
         typed=manner in ("typed", "both"),
-        tolerance_seconds=chance.choice((None, None, None, 0, 600, 1800, 7200, 6 * 3600, 86400)),
-        reminder=chance.choice((None, *REMINDERS)),
+        tolerance_seconds=chance.choice((None, None, None, None, 0, 600, 1800, 7200, 6 * 3600, 86400)),
+        reminder=chance.choice((None, None, None, *REMINDERS)),
         clock_ahead=ahead,
-        lives=(begins_at, END_AT if whole_year else min(END_AT, begins_at + life * DAY)),
+        lives=(begins_at, min(END_AT, begins_at + life) if life else END_AT),
     )
 
 
@@ -124,7 +130,7 @@ def _first(chance: random.Random, begins_at: datetime) -> datetime:
 
 def events(client: Client, seed: int) -> Iterator[tuple[datetime, Arrival | Settings]]:
     """What reaches the monitor about one job, with the time at which it does; not in order."""
-    chance = random.Random(f"{seed} events {client.number}")
+    chance = _chance(f"{seed} events {client.number}")
     begins_at, ends_at = client.lives
     if client.typed:  # a trial run makes the job known, so that its schedule can be typed in
         yield (
@@ -133,10 +139,9 @@ def events(client: Client, seed: int) -> Iterator[tuple[datetime, Arrival | Sett
         )
         yield begins_at - HOUR + SECOND, Settings(plan=client.plan)
     yield from _reports(client, chance)
-    if ends_at < END_AT and chance.random() < 0.8:  # taken out of service
-        yield ends_at + chance.uniform(0, 12) * DAY, Settings(pause=True)
-    if client.clock_ahead <= timedelta():
-        yield from _settings(client, chance)
+    if ends_at < END_AT and chance.random() < 0.97:  # taken out of service
+        yield ends_at + chance.uniform(0, 5) * DAY, Settings(pause=True)
+    yield from _settings(client, chance)
 
 
 def _reports(client: Client, chance: random.Random) -> Iterator[tuple[datetime, Arrival]]:
@@ -234,8 +239,8 @@ def _seconds(at: datetime) -> datetime:
 
 def _settings(client: Client, chance: random.Random) -> Iterator[tuple[datetime, Settings]]:
     begins_at, ends_at = client.lives
-    at = begins_at + chance.expovariate(1 / 40) * DAY
-    while at < ends_at + 10 * DAY:
+    at = begins_at + chance.expovariate(1 / 30) * DAY
+    while at < ends_at:
         kind = chance.choice(("pause", "pause", "pause and resume", "tolerance", "reminder"))
         if kind == "tolerance":
             yield at, Settings(tolerance_seconds=chance.choice((0, 900, 3600, 5 * 3600, 2 * 86400)))
