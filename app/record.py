@@ -202,7 +202,7 @@ def _move_clocks(job: Job, report: Report, times: Times, policy: Policy, now: da
         gap_seconds = expectation.declared_gap_seconds(job.declared_next_at, run)
         job.declared_gap_seconds = gap_seconds or job.declared_gap_seconds
         job.declared_next_at = report.next_scheduled_at
-    job.last_began_at, job.last_ended_at = times.began_at, times.ended_at
+    job.last_began_at, job.last_ended_at = run.began_at, times.ended_at
     job.last_outcome = _outcome(report)
     job.last_run_good = report.good
     if report.good:
