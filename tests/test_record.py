@@ -285,6 +285,15 @@ def test_a_paused_job_says_nothing_and_wakes_at_its_end(database: Database) -> N
     assert alert_kinds(database) == ["overdue"]
 
 
+def test_a_pause_or_a_tolerance_does_not_move_what_the_client_declared(database: Database) -> None:
+    send(database, backup_body(NOON, next_at=NOON + HOUR), NOON)
+    with database.writing() as rows:
+        job = rows.scalars(select(Job)).one()
+        job.paused_at, job.paused_until_at, job.tolerance_seconds = NOON, NOON + HOUR, 2 * 3600
+        record.settings_changed(job, POLICY, NOON)
+    assert only_job(database).expected_at == NOON + HOUR
+
+
 def test_a_wider_tolerance_ends_an_overdue_state_quietly(database: Database) -> None:
     send(database, backup_body(NOON - 2 * DAY), NOON - 2 * DAY)
     checks.run(database, POLICY, NOON)
