@@ -341,11 +341,8 @@ def settings_changed(job: Job, policy: Policy, now: datetime) -> None:
     decided = checks.judge(job, policy, now)
     if decided.state is State.OVERDUE:
         if job.state == State.OVERDUE:
-            job.reminder_at = (
-                job.acknowledged_until_at
-                if checks.is_quiet(job, now)
-                else overdue.next_reminder(job.reminder or policy.reminder, now)
-            )
+            reminder_at = overdue.next_reminder(job.reminder or policy.reminder, now)
+            job.reminder_at = job.acknowledged_until_at if checks.is_quiet(job, now) else reminder_at
             _put(job, decided, now)
         else:
             job.attention_at = now
