@@ -204,7 +204,8 @@ def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datet
         if is_quiet(row, now):
             kind, reminder_at = None, row.acknowledged_until_at
         elif kind:
-            reminder_at = overdue.next_reminder(row.reminder or policy.reminder, now)
+            due_at = row.reminder_at if row.state == State.OVERDUE else now
+            reminder_at = overdue.following_reminder(row.reminder or policy.reminder, due_at, now)
         values |= {"reminder_at": reminder_at, "attention_at": reminder_at}
         values["told"] = kind or row.told
     else:

@@ -92,6 +92,15 @@ def after_schedule_change(last_run: Run | None, beliefs: Beliefs, now: datetime)
     return None
 
 
+def declared_gap_seconds(before_at: datetime | None, run: Run) -> int | None:
+    """How far apart the client's runs are, shown by two declared times of which none was missed between."""
+    next_at = run.declared_next_at
+    if before_at is None or next_at is None or next_at <= before_at:
+        return None
+    gap = next_at - before_at
+    return int(gap.total_seconds()) if abs(run.began_at - before_at) < gap / 2 else None
+
+
 def _is_believed(declared_at: datetime, run: Run) -> bool:
     return timedelta() < declared_at - run.began_at <= _BELIEVED_AHEAD
 
@@ -102,9 +111,13 @@ def _early(tolerance_seconds: int, gap: timedelta) -> timedelta:
 
 
 def _reached(run: Run, beliefs: Beliefs) -> datetime:
-    """Up to here occurrences count as done; where no schedule tells the gap, a day stands for it."""
-    gap = next((schedule.rule.span for schedule, _source in beliefs.schedules), _DAY)
+    """Up to here occurrences count as done; where nothing tells the gap, a day stands for it."""
+    gap = next((schedule.rule.span for schedule, _source in beliefs.schedules), _shown_gap(beliefs))
     return max(run.ended_at, run.began_at + _early(beliefs.tolerance_seconds, gap))
+
+
+def _shown_gap(beliefs: Beliefs) -> timedelta:
+    return timedelta(seconds=beliefs.declared_gap_seconds) if beliefs.declared_gap_seconds else _DAY
 
 
 def _after_run_by(schedule: Schedule, source: Source, run: Run, tolerance_seconds: int) -> Expectation:
@@ -118,7 +131,7 @@ def _after_run_by(schedule: Schedule, source: Source, run: Run, tolerance_second
 def _by_default(run: Run, beliefs: Beliefs) -> Expectation:
     """As far apart as the client's declared times were, else once a day: from the last declared time, which
     has passed, else from the run itself."""
-    gap = timedelta(seconds=beliefs.declared_gap_seconds) if beliefs.declared_gap_seconds else _DAY
+    gap = _shown_gap(beliefs)
     declared = (run.declared_next_at, beliefs.declared_next_at)
     passed = [at for at in declared if at and at <= _reached(run, beliefs)]
     base_at = max(passed, default=run.began_at)

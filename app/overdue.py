@@ -134,3 +134,12 @@ def next_reminder(reminder: str, after_at: datetime) -> datetime | None:
         last_day = calendar.monthrange(year, month + 1)[1]
         return after_at.replace(year=year, month=month + 1, day=min(after_at.day, last_day))
     return None
+
+
+def following_reminder(reminder: str, due_at: datetime, now: datetime) -> datetime | None:
+    """The next one ahead, counted from when one was due and not from the check that found it: with a check
+    every two hours, every day would otherwise mean every 26 hours."""
+    following_at: datetime | None = due_at
+    while following_at and following_at <= now:
+        following_at = next_reminder(reminder, following_at)
+    return following_at

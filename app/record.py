@@ -24,6 +24,7 @@ from app.reports import Report, UnusableReport
 
 COMPRESSION = 1  # a third of the time of the default for a tenth more bytes
 _CLOCK_AHEAD = timedelta(hours=1)
+_SCHEDULE_AHEAD = timedelta(days=1)
 _SAME_WITHIN = timedelta(minutes=10)
 
 # Columns that carry the same name in the parsed report and in the row.
@@ -115,7 +116,7 @@ def _follow(session: Session, job: Job, report: Report, times: Times, policy: Po
     """What a run changes. One that ended before the newest known is history; a failure is told all the same,
     because a client whose clock was set back also looks like that."""
     if job.last_ended_at is None or times.ended_at >= job.last_ended_at:
-        _move_clocks(job, report, times, policy)
+        _move_clocks(job, report, times, policy, now)
         _change_state(session, job, report, policy, now)
     elif not report.good and job.state != State.PAUSED and not checks.is_quiet(job, now):
         _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
@@ -195,28 +196,27 @@ def _note_key_use(session: Session, sender: Sender, now: datetime) -> None:
         session.execute(update(ApiKey).where(ApiKey.id == sender.key_id).values(used_at=now))
 
 
-def _move_clocks(job: Job, report: Report, times: Times, policy: Policy) -> None:
-    run = Run(began_at=times.began_at, ended_at=times.ended_at, declared_next_at=report.next_scheduled_at)
+def _move_clocks(job: Job, report: Report, times: Times, policy: Policy, now: datetime) -> None:
+    run = _run_by_its_clock(report, times, now)
     _expect(job, expectation.after_run(run, _beliefs(job, policy)))
     if job.expected_source == Source.DECLARED and report.next_scheduled_at == job.expected_at:
-        gap_seconds = _declared_gap_seconds(job.declared_next_at, report.next_scheduled_at, times.began_at)
+        gap_seconds = expectation.declared_gap_seconds(job.declared_next_at, run)
         job.declared_gap_seconds = gap_seconds or job.declared_gap_seconds
         job.declared_next_at = report.next_scheduled_at
-    job.last_began_at, job.last_ended_at = times.began_at, times.ended_at
+    job.last_began_at, job.last_ended_at = run.began_at, times.ended_at
     job.last_outcome = _outcome(report)
     job.last_run_good = report.good
     if report.good:
         job.last_good_at = times.ended_at
 
 
-def _declared_gap_seconds(
-    before_at: datetime | None, next_at: datetime | None, began_at: datetime
-) -> int | None:
-    """How far apart the client's runs are, shown by two declared times of which none was missed between."""
-    if before_at is None or next_at is None or next_at <= before_at:
-        return None
-    gap = next_at - before_at
-    return int(gap.total_seconds()) if abs(began_at - before_at) < gap / 2 else None
+def _run_by_its_clock(report: Report, times: Times, now: datetime) -> Run:
+    """A client begins when its own clock says so: by that clock a run counts for an occurrence or does not,
+    whether the client's is ahead or ours has been set back. More than a day ahead is no clock at all."""
+    began_at, ended_at = times.began_at, times.ended_at
+    if report.ended_at is not None and report.ended_at <= now + _SCHEDULE_AHEAD:
+        began_at, ended_at = report.began_at or report.ended_at, report.ended_at
+    return Run(began_at=began_at, ended_at=ended_at, declared_next_at=report.next_scheduled_at)
 
 
 def _outcome(report: Report) -> str:
@@ -322,11 +322,8 @@ def _news_kind(job: Job, decided: Verdict, report: Report, now: datetime) -> str
     return alerts.RECOVERED if report.good and has_bad_news and decided.state is not State.OVERDUE else None
 
 
-def settings_changed(session: Session, job: Job, policy: Policy, now: datetime) -> None:
-    """After a change of pause, tolerance, reminder or schedule: new clocks and state at once.
-
-    That the job is overdue under the new setting is told by the next check, not here.
-    """
+def schedule_changed(session: Session, job: Job, policy: Policy, now: datetime) -> None:
+    """After a schedule was saved or removed: what is expected by it, and the new state at once."""
     session.flush()
     session.refresh(job, ["schedules"])
     run = None
@@ -334,14 +331,19 @@ def settings_changed(session: Session, job: Job, policy: Policy, now: datetime) 
         run = Run(began_at=job.last_began_at, ended_at=job.last_ended_at, declared_next_at=None)
     if run or job.schedules or job.declared_next_at:
         _expect(job, expectation.after_schedule_change(run, _beliefs(job, policy), now))
+    settings_changed(job, policy, now)
+
+
+def settings_changed(job: Job, policy: Policy, now: datetime) -> None:
+    """After a change of pause, tolerance or reminder: the new state at once; when the next run is due stays.
+
+    That the job is overdue under the new setting is told by the next check, not here.
+    """
     decided = checks.judge(job, policy, now)
     if decided.state is State.OVERDUE:
         if job.state == State.OVERDUE:
-            job.reminder_at = (
-                job.acknowledged_until_at
-                if checks.is_quiet(job, now)
-                else overdue.next_reminder(job.reminder or policy.reminder, now)
-            )
+            reminder_at = overdue.next_reminder(job.reminder or policy.reminder, now)
+            job.reminder_at = job.acknowledged_until_at if checks.is_quiet(job, now) else reminder_at
             _put(job, decided, now)
         else:
             job.attention_at = now

@@ -65,6 +65,13 @@ def test_reminders_follow_their_policy(database: Database, reminder: str, days: 
     assert alert_kinds(database) == ["overdue"] + ["reminder"] * expected
 
 
+def test_a_daily_reminder_stays_daily_however_rarely_checks_come(database: Database) -> None:
+    send(database, backup_body(NOON, seconds=0), NOON)
+    for hours in range(26, 26 + 30 * 24 + 1, 7):
+        checks.run(database, POLICY, NOON + hours * HOUR)
+    assert alert_kinds(database) == ["overdue"] + ["reminder"] * 29
+
+
 def test_a_good_report_ends_it_with_one_recovery(database: Database) -> None:
     send(database, backup_body(NOON), NOON)
     checks.run(database, POLICY, NOON + 3 * DAY)

@@ -332,3 +332,9 @@ def test_a_run_uses_up_at_most_one_occurrence_that_is_still_ahead(
     beliefs = replace(NOTHING, typed=known, tolerance_seconds=tolerance_seconds)
     following_at = next_after(known, max(one.began_at, one.ended_at))
     assert after_run(one, beliefs).expected_at in (following_at, next_after(known, following_at))
+
+
+def test_the_gap_that_declared_times_have_shown_bounds_how_early_a_run_may_be() -> None:
+    hourly = replace(NOTHING, declared_next_at=utc("2026-06-02T11:00"), declared_gap_seconds=3600)
+    assert due(after_run(run("2026-06-02T10:20"), hourly)) == (utc("2026-06-02T11:00"), Source.DECLARED)
+    assert due(after_run(run("2026-06-02T10:40"), hourly)) == (utc("2026-06-02T12:00"), Source.DEFAULT)

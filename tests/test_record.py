@@ -186,7 +186,7 @@ def test_a_recovery_is_told_even_when_a_setting_ended_the_overdue_state_before(d
     with database.writing() as rows:
         job = rows.scalars(select(Job)).one()
         job.tolerance_seconds = 7 * 86400
-        record.settings_changed(rows, job, POLICY, NOON)
+        record.settings_changed(job, POLICY, NOON)
     send(database, backup_body(NOON + HOUR), NOON + HOUR)
     send(database, backup_body(NOON + 2 * HOUR), NOON + 2 * HOUR)
     assert alert_kinds(database) == ["overdue", "recovered"]
@@ -199,7 +199,7 @@ def test_a_pause_does_not_make_an_overdue_job_news_again(database: Database) -> 
         with database.writing() as rows:
             job = rows.scalars(select(Job)).one()
             job.paused_at = paused_at
-            record.settings_changed(rows, job, POLICY, NOON)
+            record.settings_changed(job, POLICY, NOON)
     checks.run(database, POLICY, NOON + HOUR)
     assert alert_kinds(database) == ["overdue", "reminder"]
 
@@ -266,7 +266,7 @@ def test_a_typed_schedule_takes_over_where_the_client_declares_nothing(database:
                 set_at=NOON,
             )
         )
-        record.settings_changed(rows, job, POLICY, NOON)
+        record.schedule_changed(rows, job, POLICY, NOON)
     job = only_job(database)
     assert (job.expected_source, job.expected_at) == ("typed", NOON + 6 * DAY)
 
@@ -276,7 +276,7 @@ def test_a_paused_job_says_nothing_and_wakes_at_its_end(database: Database) -> N
     with database.writing() as rows:
         job = rows.scalars(select(Job)).one()
         job.paused_at, job.paused_until_at = NOON, NOON + 5 * DAY
-        record.settings_changed(rows, job, POLICY, NOON)
+        record.settings_changed(job, POLICY, NOON)
     assert only_job(database).state == "paused"
     send(database, backup_body(NOON + DAY, ParsedResult="Fatal"), NOON + DAY)
     checks.run(database, POLICY, NOON + 4 * DAY)
@@ -285,13 +285,22 @@ def test_a_paused_job_says_nothing_and_wakes_at_its_end(database: Database) -> N
     assert alert_kinds(database) == ["overdue"]
 
 
+def test_a_pause_or_a_tolerance_does_not_move_what_the_client_declared(database: Database) -> None:
+    send(database, backup_body(NOON, next_at=NOON + HOUR), NOON)
+    with database.writing() as rows:
+        job = rows.scalars(select(Job)).one()
+        job.paused_at, job.paused_until_at, job.tolerance_seconds = NOON, NOON + HOUR, 2 * 3600
+        record.settings_changed(job, POLICY, NOON)
+    assert only_job(database).expected_at == NOON + HOUR
+
+
 def test_a_wider_tolerance_ends_an_overdue_state_quietly(database: Database) -> None:
     send(database, backup_body(NOON - 2 * DAY), NOON - 2 * DAY)
     checks.run(database, POLICY, NOON)
     with database.writing() as rows:
         job = rows.scalars(select(Job)).one()
         job.tolerance_seconds = 7 * 86400
-        record.settings_changed(rows, job, Policy(3600, "every_day"), NOON)
+        record.settings_changed(job, Policy(3600, "every_day"), NOON)
     assert only_job(database).state == "late"
     assert alert_kinds(database) == ["overdue"]
 

@@ -180,14 +180,20 @@ def raw(job_id: int, report_id: int) -> Response:
 
 
 @contextlib.contextmanager
-def _changing(job_id: int, action: str) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
+def _changing(
+    job_id: int, action: str, *, schedule: bool = False
+) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
     """One transaction around a change: the caller sets columns and says before and after."""
     now, chosen = clock.utcnow(), access.settings()
     told: dict[str, str | None] = {}
     with database().writing() as rows:
         job = _find(rows, job_id, lock=True)
         yield job, told, now
-        record.settings_changed(rows, job, checks.Policy.of(chosen), now)
+        policy = checks.Policy.of(chosen)
+        if schedule:
+            record.schedule_changed(rows, job, policy, now)
+        else:
+            record.settings_changed(job, policy, now)
         _note(rows, job, action, told, now)
 
 
@@ -301,7 +307,7 @@ def schedule(job_id: int) -> ResponseReturnValue:
     entered = form.schedule(clock.utcnow()) if form.validate() else None
     if entered is None:
         return _page(job_id, form), 400
-    with _changing(job_id, "schedule changed") as (job, told, now):
+    with _changing(job_id, "schedule changed", schedule=True) as (job, told, now):
         told["before"] = job_forms.schedule_words(job_forms.typed_row(job))
         told["after"] = job_forms.store_schedule(job, entered, now)
     return _back(job_id, _("Schedule saved. The next runs it expects are shown below."))
@@ -310,7 +316,7 @@ def schedule(job_id: int) -> ResponseReturnValue:
 @bp.post(f"/{_JOB}/schedule/remove")
 @access.administrator
 def remove_schedule(job_id: int) -> ResponseReturnValue:
-    with _changing(job_id, "schedule removed") as (job, told, _now):
+    with _changing(job_id, "schedule removed", schedule=True) as (job, told, _now):
         row = job_forms.typed_row(job)
         told["before"] = job_forms.schedule_words(row)
         if row is not None:
