@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -55,16 +56,24 @@ class Pair:
             return rows.scalar(select(func.count()).select_from(Alert)) or 0
 
 
+@pytest.fixture
+def quick_folder() -> Iterator[Path]:
+    """In memory where there is such a place: thousands of commits would wait for the disk."""
+    memory = Path("/dev/shm")  # noqa: S108  (mkdtemp makes a folder of its own in it)
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, quick_folder: Path) -> Iterator[Pair]:
     settings = dict(crowd.SETTINGS)
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         settings["VEILLEUR_DATABASE_URL"] = server.url()
-    first = Veilleur(tmp_path, settings)
-    (tmp_path / "second").mkdir()
+    first = Veilleur(quick_folder, settings)
+    (quick_folder / "second").mkdir()
     shared = {"VEILLEUR_INSTANCE_PATH": str(first.instance)}
-    second = Veilleur(tmp_path / "second", {**settings, **shared})
+    second = Veilleur(quick_folder / "second", {**settings, **shared})
     database = crowd.install(first)
     crowd.add_jobs(database, JOBS)
     yield Pair(first, second, database, crowd.token(first.instance))
