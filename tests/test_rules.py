@@ -27,7 +27,7 @@ LONGEST_FUNCTION = 50
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
     "pure": {"clock", "recurrence", "repeat", "expectation", "overdue", "reports"},
-    "world": {"settings", "setting_checks", "interval", "notify", "cron_client"},
+    "world": {"settings", "setting_checks", "interval", "notify", "cron_client", "web_server"},
     "storage": {"extensions", "db", "models", "schema"},
     "work": {
         "record",
