@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
         "jobs",
         "retention",
         "accounts",
+        "throttle",
         "installation",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.

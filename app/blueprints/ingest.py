@@ -7,11 +7,12 @@ import logging
 from flask import Blueprint, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from app import access, accounts, clock, record
+from app import access, accounts, clock, record, throttle
 from app.checks import Policy
 from app.db import database
 from app.record import Body, Sender
 from app.reports import UnusableReport, parse
+from app.throttle import Kind
 
 bp = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 def upload() -> ResponseReturnValue:
     sender = _sender()
     if sender is None:
-        return jsonify(error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"), 401
+        return _refused()
     if request.content_encoding:
         abort(415, "Send the report without Content-Encoding.")
     body = Body(_read_body(), request.content_type or "")
@@ -38,6 +39,28 @@ def upload() -> ResponseReturnValue:
     if record.take(database(), report, body, sender, policy=policy, now=clock.utcnow()):
         return jsonify(success=True)
     return jsonify(success=True, duplicate=True)
+
+
+def _refused() -> ResponseReturnValue:
+    """The answer to a stranger. A valid key never comes here, whoever else shares its address."""
+    if _given_key():
+        seconds = _note_wrong_key()
+        if seconds:
+            message = f"Too many wrong keys. Try again in {seconds} seconds."
+            headers = {"Retry-After": str(seconds)}
+            return jsonify(error="Too many requests", message=message), 429, headers
+    return jsonify(error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"), 401
+
+
+def _note_wrong_key() -> int:
+    """How long this address must wait; only while it need not, its guess is worth a row."""
+    now = clock.utcnow()
+    with database().reading() as rows:
+        seconds = throttle.seconds_to_wait(rows, Kind.KEY, access.address(), now)
+    if not seconds:
+        with database().writing() as rows:
+            throttle.note_failure(rows, Kind.KEY, access.address(), now)
+    return seconds
 
 
 def _sender() -> Sender | None:
