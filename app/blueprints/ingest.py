@@ -85,6 +85,7 @@ def _given_key() -> str | None:
 
 def _read_body() -> bytes:
     # A chunked body is cut at the limit without an error, so one byte more than allowed is read.
+    request.max_content_length = access.settings().max_upload_bytes + 1
     body = request.get_data(cache=False, parse_form_data=False)
     if len(body) > access.settings().max_upload_bytes:
         abort(413, f"A report may have at most {access.settings().max_upload_bytes} bytes.")
