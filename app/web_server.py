@@ -24,6 +24,7 @@ PATIENT_THREADS = 192
 SLOWEST_BYTES_PER_SECOND = 16 * 1024
 LARGE_BYTES = 1024 * 1024
 LARGE_AT_ONCE = 2
+_CUT_OFF = "The body is cut off or not well formed."
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 64 * 1024
 
@@ -87,7 +88,7 @@ class Turns:
         self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        body = _Body(environ["wsgi.input"], self)
+        body = _Body(environ["wsgi.input"], self, int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = body
         try:
             with self._turns:
@@ -112,9 +113,10 @@ class Turns:
 class _Body(io.RawIOBase):
     """The body of a request as the application reads it."""
 
-    def __init__(self, stream: Any, turns: Turns) -> None:
+    def __init__(self, stream: Any, turns: Turns, announced: int) -> None:
         self._stream = stream
         self._turns = turns
+        self._announced = announced
         self._received = 0
         self.is_large = False
 
@@ -127,6 +129,8 @@ class _Body(io.RawIOBase):
                 self._turns.admit_large()
                 self.is_large = True
             data = self._read(len(buffer))
+        if not data and self._received < self._announced:
+            raise BadRequest(_CUT_OFF)  # gunicorn would pass it for whole
         self._received += len(data)
         buffer[: len(data)] = data
         return len(data)
@@ -137,7 +141,7 @@ class _Body(io.RawIOBase):
         except TooSlow:
             raise RequestTimeout("The body took too long to arrive.") from None
         except (OSError, ParseException):
-            raise BadRequest("The body is cut off or not well formed.") from None
+            raise BadRequest(_CUT_OFF) from None
         return data
 
 
