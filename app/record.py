@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,9 @@ from app.overdue import State, Verdict
 from app.recurrence import RecurrenceError, Schedule
 from app.reports import Report, UnusableReport
 
+# A client that sends nothing usable must not fill the disk: the newest show what is wrong as well as all.
+QUARANTINE_BODIES = 500
+QUARANTINE_BYTES = 256 * 1024 * 1024
 COMPRESSION = 1  # a third of the time of the default for a tenth more bytes
 _CLOCK_AHEAD = timedelta(hours=1)
 _SAME_WITHIN = timedelta(minutes=10)
@@ -124,9 +127,10 @@ def _follow(session: Session, job: Job, report: Report, times: Times, policy: Po
 def quarantine(
     database: Database, body: Body, problem: UnusableReport, sender: Sender, *, now: datetime
 ) -> None:
-    """Keep a body that is no usable report, with the reason, for the administrator."""
+    """Keep a body that is no usable report, with the reason, for the administrator; the oldest make room."""
     compressed = body.compressed()
     with database.writing() as session:
+        _make_room(session, len(compressed))
         session.add(
             QuarantinedBody(
                 received_at=now,
@@ -139,6 +143,16 @@ def quarantine(
                 compressed=compressed,
             )
         )
+
+
+def _make_room(session: Session, size_bytes: int) -> None:
+    query = select(QuarantinedBody.id, func.length(QuarantinedBody.compressed))
+    kept, left_bytes = 1, QUARANTINE_BYTES - size_bytes
+    for body_id, length in session.execute(query.order_by(QuarantinedBody.id.desc())).all():
+        kept, left_bytes = kept + 1, left_bytes - length
+        if kept > QUARANTINE_BODIES or left_bytes < 0:
+            session.execute(delete(QuarantinedBody).where(QuarantinedBody.id <= body_id))
+            return
 
 
 def _times(report: Report, now: datetime) -> Times:
