@@ -25,6 +25,7 @@ SLOWEST_BYTES_PER_SECOND = 16 * 1024
 LARGE_BYTES = 1024 * 1024
 LARGE_AT_ONCE = 2
 _CUT_OFF = "The body is cut off or not well formed."
+_FIRST_DATA_SECONDS = 0.1
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 64 * 1024
 
@@ -160,8 +161,10 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: gthread.TConn) -> object:
         if not isinstance(conn.sock, PatientSocket):
             conn.sock = PatientSocket.of(conn.sock)
-        # A connection that brings nothing yet waits where it costs no thread.
-        if not conn.initialized and not conn.wait_for_data(0):
+        # A connection that brings nothing yet waits where it costs no thread. Who comes in the moment of
+        # stopping has no such place and is waited for here.
+        seconds = _FIRST_DATA_SECONDS if self.alive else _LINGER_SECONDS
+        if not conn.initialized and not conn.wait_for_data(seconds):
             return gthread._DEFER
         conn.sock.begin()
         goes_on = super().handle(conn)

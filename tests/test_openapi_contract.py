@@ -20,7 +20,7 @@ from hypothesis.errors import Unsatisfiable
 from tests.conftest import CHECKOUT, SAMPLES
 from tests.processes import PASSWORD, Veilleur
 
-EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "3"))
 VIEWER_PASSWORD = "may only look at it"
 REPORT = (SAMPLES / "054-live-2.0.7.1-backup-first.json").read_bytes()
 # What ends the session or takes the data away is asked last.
