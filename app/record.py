@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
-from app import alerts, checks, expectation, jobs, overdue
+from app import alerts, checks, expectation, jobs, overdue, retention
 from app.alerts import News
 from app.checks import Policy
 from app.db import Database
@@ -22,9 +22,6 @@ from app.overdue import State, Verdict
 from app.recurrence import RecurrenceError, Schedule
 from app.reports import Report, UnusableReport
 
-# A client that sends nothing usable must not fill the disk: the newest show what is wrong as well as all.
-QUARANTINE_BODIES = 500
-QUARANTINE_BYTES = 256 * 1024 * 1024
 COMPRESSION = 1  # a third of the time of the default for a tenth more bytes
 _CLOCK_AHEAD = timedelta(hours=1)
 _SAME_WITHIN = timedelta(minutes=10)
@@ -130,7 +127,7 @@ def quarantine(
     """Keep a body that is no usable report, with the reason, for the administrator; the oldest make room."""
     compressed = body.compressed()
     with database.writing() as session:
-        _make_room(session, len(compressed))
+        retention.make_room_in_quarantine(session, len(compressed))
         session.add(
             QuarantinedBody(
                 received_at=now,
@@ -143,16 +140,6 @@ def quarantine(
                 compressed=compressed,
             )
         )
-
-
-def _make_room(session: Session, size_bytes: int) -> None:
-    query = select(QuarantinedBody.id, func.length(QuarantinedBody.compressed))
-    kept, left_bytes = 1, QUARANTINE_BYTES - size_bytes
-    for body_id, length in session.execute(query.order_by(QuarantinedBody.id.desc())).all():
-        kept, left_bytes = kept + 1, left_bytes - length
-        if kept > QUARANTINE_BODIES or left_bytes < 0:
-            session.execute(delete(QuarantinedBody).where(QuarantinedBody.id <= body_id))
-            return
 
 
 def _times(report: Report, now: datetime) -> Times:

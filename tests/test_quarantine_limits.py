@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app import record
+from app import record, retention
 from app.db import Database
 from app.models import QuarantinedBody
 from app.record import Body
@@ -25,7 +25,7 @@ def sizes(database: Database) -> list[int]:
 
 
 def test_of_very_many_bodies_the_newest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "QUARANTINE_BODIES", 5)
+    monkeypatch.setattr(retention, "QUARANTINE_BODIES", 5)
     database = new_database(tmp_path)
     for length in range(1, 12):
         keep(database, b"x" * length)
@@ -36,7 +36,7 @@ def test_of_very_many_bodies_the_newest_are_kept(tmp_path: Path, monkeypatch: py
 def test_together_they_take_no_more_than_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "QUARANTINE_BYTES", 10_000)
+    monkeypatch.setattr(retention, "QUARANTINE_BYTES", 10_000)
     monkeypatch.setattr(record, "COMPRESSION", 0)
     database = new_database(tmp_path)
     for length in (4000, 3000, 2000, 3500, 50):
