@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import SettingError, load
+from app.web_server import PatientSocket, PatientWorker
 from app.welcome import listening_at
 
 try:
@@ -17,9 +18,10 @@ except SettingError as problem:
     sys.exit(f"veilleur: {problem}")
 
 bind = [listening_at(settings).removeprefix("http://")]
-worker_class = "gthread"
+worker_class = PatientWorker
 workers = settings.web_workers
 threads = settings.web_threads
+PatientSocket.request_seconds = settings.request_seconds
 
 # One copy in memory for all workers, and a start that fails fails once.
 preload_app = True

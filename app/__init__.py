@@ -24,6 +24,8 @@ from app.spool import Spool
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+LARGEST_FORM_BYTES = 1024 * 1024
+
 
 def create_app(settings: Settings) -> Flask:
     """Assemble the web application from settings completed by `installation.prepare`."""
@@ -38,7 +40,7 @@ def create_app(settings: Settings) -> Flask:
         WTF_CSRF_CHECK_DEFAULT=False,  # access.enforce checks it, after the session
         WTF_CSRF_TIME_LIMIT=None,  # a page left open overnight still works; the token ends with the session
         WTF_CSRF_SSL_STRICT=False,  # clients of the API send no Referer; token and SameSite protect them
-        MAX_CONTENT_LENGTH=settings.max_upload_bytes + 1,
+        MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES,  # a report may be larger, but only with a key
         BABEL_DEFAULT_TIMEZONE=settings.timezone,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from app import throttle
 from app.db import insert_if_absent
 from app.models import ApiKey, LoginFailure, User, UserSession
 from app.notify.cleaning import one_line
@@ -103,7 +104,7 @@ def _hash(password: str) -> str:
 
 def locked_until(session: Session, username: str, now: datetime) -> datetime | None:
     """When the name may be tried again; None when it may be tried now."""
-    failure = session.get(LoginFailure, username[:80])
+    failure = session.get(LoginFailure, _row_name(username))
     if failure is None or failure.locked_until_at is None or failure.locked_until_at <= now:
         return None
     return failure.locked_until_at
@@ -118,8 +119,10 @@ def verify(session: Session, username: str, password: str) -> User | None:
 
 def note_failure(session: Session, username: str, now: datetime) -> int:
     """Count a wrong password and lock the name when there were too many; the count in a row."""
-    insert_if_absent(session, LoginFailure, username=username[:80], count=0, last_at=now)
-    failure = session.get_one(LoginFailure, username[:80], with_for_update=True)
+    name = _row_name(username)
+    if insert_if_absent(session, LoginFailure, username=name, count=0, last_at=now):
+        throttle.make_room(session, now)
+    failure = session.get_one(LoginFailure, name, with_for_update=True)
     if now - failure.last_at > timedelta(minutes=LOCK_MINUTES):
         failure.count = 0
     failure.count += 1
@@ -129,6 +132,11 @@ def note_failure(session: Session, username: str, now: datetime) -> int:
         failure.locked_until_at = now + timedelta(minutes=LOCK_MINUTES)
         failure.count = 0
     return in_a_row
+
+
+def _row_name(username: str) -> str:
+    # Names with a colon are rows of addresses; no user has one.
+    return username[:80].replace(":", "?")
 
 
 def open_session(session: Session, user: User, *, address: str, now: datetime, hours: int) -> str:

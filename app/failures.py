@@ -21,6 +21,7 @@ _API_NAMES = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     413: "Too large",
     414: "URI too long",
     415: "Unsupported media type",

@@ -16,11 +16,11 @@ from app.alerts import News
 from app.checks import Policy
 from app.db import Database
 from app.expectation import Beliefs, Expectation, Run, Source
-from app.models import STATE_RANKS, ApiKey, Job, JobSchedule, QuarantinedBody, ReportBody
+from app.models import STATE_RANKS, ApiKey, Job, JobSchedule, ReportBody
 from app.models import Report as ReportRow
 from app.overdue import State, Verdict
 from app.recurrence import RecurrenceError, Schedule
-from app.reports import Report, UnusableReport
+from app.reports import Report
 
 COMPRESSION = 1  # a third of the time of the default for a tenth more bytes
 _CLOCK_AHEAD = timedelta(hours=1)
@@ -120,26 +120,6 @@ def _follow(session: Session, job: Job, report: Report, times: Times, policy: Po
         _change_state(session, job, report, policy, now)
     elif not report.good and job.state != State.PAUSED and not checks.is_quiet(job, now):
         _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
-
-
-def quarantine(
-    database: Database, body: Body, problem: UnusableReport, sender: Sender, *, now: datetime
-) -> None:
-    """Keep a body that is no usable report, with the reason, for the administrator."""
-    compressed = body.compressed()
-    with database.writing() as session:
-        session.add(
-            QuarantinedBody(
-                received_at=now,
-                key_label=sender.key_label,
-                address=sender.address[:64],
-                content_type=body.content_type[:100],
-                reason=problem.reason,
-                missing_fields=problem.missing_fields,
-                size_bytes=len(body.raw),
-                compressed=compressed,
-            )
-        )
 
 
 def _times(report: Report, now: datetime) -> Times:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, not_, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.db import Base, Database
 from app.models import (
@@ -23,6 +23,9 @@ from app.models import (
 )
 
 BATCH = 500
+# A client that sends nothing usable must not fill the disk: the newest show what is wrong as well as all.
+QUARANTINE_BODIES = 500
+QUARANTINE_BYTES = 256 * 1024 * 1024
 TASK_RUN_DAYS = 90
 LOGIN_FAILURE_DAYS = 1
 
@@ -101,3 +104,14 @@ def _remove(
         if len(keys) < BATCH:
             break
     return removed
+
+
+def make_room_in_quarantine(session: Session, size_bytes: int) -> None:
+    """Delete the oldest bodies until one more of this size fits in."""
+    query = select(QuarantinedBody.id, func.length(QuarantinedBody.compressed))
+    kept, left_bytes = 1, QUARANTINE_BYTES - size_bytes
+    for body_id, length in session.execute(query.order_by(QuarantinedBody.id.desc())).all():
+        kept, left_bytes = kept + 1, left_bytes - length
+        if kept > QUARANTINE_BODIES or left_bytes < 0:
+            session.execute(delete(QuarantinedBody).where(QuarantinedBody.id <= body_id))
+            return

@@ -291,6 +291,14 @@ SETTINGS: tuple[Setting, ...] = (
         "VEILLEUR_WEB_THREADS", "web_threads", "8", "count", checks.integer(1, 64), "Threads in each of them."
     ),
     Setting(
+        "VEILLEUR_REQUEST_SECONDS",
+        "request_seconds",
+        "30",
+        "seconds",
+        checks.integer(1, 3600),
+        "How long a request may take to arrive; every 16 kB of it give one second more.",
+    ),
+    Setting(
         "VEILLEUR_LOG_LEVEL",
         "log_level",
         "INFO",

@@ -56,6 +56,7 @@ class Settings:
     delivery_threads: int
     web_workers: int
     web_threads: int
+    request_seconds: int
     log_level: str
 
 

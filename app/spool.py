@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import accounts, record
+from app import accounts, quarantine, record
 from app.checks import Policy
 from app.db import Database, is_out_of_reach, reason
 from app.record import Body, Sender
@@ -215,7 +215,7 @@ def _store(arrival: Arrival, database: Database, policy: Policy) -> None:
     if sender is None:
         refusal = UnusableReport("Its upload key could not be checked when it came, and is not valid.", [])
         log.warning("a report from %s had no valid key; it was quarantined", arrival.sender.address)
-        record.quarantine(database, arrival.body, refusal, arrival.sender, now=arrival.received_at)
+        quarantine.keep(database, arrival.body, refusal, arrival.sender, now=arrival.received_at)
         return
     report = parse(arrival.body.raw, arrival.body.content_type)
     record.take(database, report, arrival.body, sender, policy=policy, now=arrival.received_at)

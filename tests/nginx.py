@@ -20,7 +20,7 @@ MAIN = """
 pid {folder}/nginx.pid;
 daemon off;
 error_log {folder}/error.log info;
-events {{ worker_connections 128; }}
+events {{ worker_connections 512; }}
 http {{
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;

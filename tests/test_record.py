@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from app import checks, jobs, record
+from app import checks, jobs, quarantine, record
 from app.checks import Policy
 from app.db import Database
 from app.models import Job, JobSchedule, QuarantinedBody, Report, ReportBody, Server, Total
@@ -244,7 +244,7 @@ def test_an_overdue_job_is_not_recovered_by_a_report_that_is_itself_too_old(data
 
 def test_an_unusable_body_is_kept_with_its_reason(database: Database) -> None:
     problem = UnusableReport("not a report", ["backup-name"])
-    record.quarantine(database, Body(b"\x00\xff", "text/plain"), problem, SENDER, now=NOON)
+    quarantine.keep(database, Body(b"\x00\xff", "text/plain"), problem, SENDER, now=NOON)
     with database.reading() as rows:
         kept = rows.scalars(select(QuarantinedBody)).one()
     assert zlib.decompress(kept.compressed) == b"\x00\xff"

@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
         "notify",
         "cron_client",
         "log_lines",
+        "web_server",
     },
     "storage": {"extensions", "db", "sqlite", "models", "schema"},
     "work": {
@@ -48,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
         "lease",
         "retention",
         "accounts",
+        "throttle",
         "installation",
         "maintenance",
         "downtime",
@@ -55,6 +57,7 @@ ROOMS: dict[str, set[str]] = {
         "ordering",
         "archive",
         "spool",
+        "quarantine",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {

@@ -13,13 +13,15 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from flask_wtf.csrf import generate_csrf
+from sqlalchemy.orm import Session
 from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
-from app import access, accounts, audit, clock, json_body
+from app import access, accounts, audit, clock, json_body, throttle
 from app.accounts import Identity
 from app.db import database
 from app.extensions import csrf
+from app.throttle import Kind
 
 bp = Blueprint("auth", __name__)
 
@@ -84,10 +86,10 @@ def _log_in(username: str, password: str) -> Identity:
     now = clock.utcnow()
     username, password = _storable(username), _storable(password)
     with database().reading() as rows:
-        locked_at = accounts.locked_until(rows, username, now)
-        user = None if locked_at else accounts.verify(rows, username, password)
-    if locked_at:
-        raise LoginRefused(math.ceil((locked_at - now).total_seconds()))
+        seconds = _seconds_to_wait(rows, username, now)
+        user = None if seconds else accounts.verify(rows, username, password)
+    if seconds:
+        raise LoginRefused(seconds)
     if user is None:
         _slow_down(username, now)
         raise LoginRefused
@@ -102,6 +104,13 @@ def _log_in(username: str, password: str) -> Identity:
     return Identity(user.id, user.username, user.role)
 
 
+def _seconds_to_wait(rows: Session, username: str, now: datetime) -> int:
+    locked_at = accounts.locked_until(rows, username, now)
+    if locked_at:
+        return math.ceil((locked_at - now).total_seconds())
+    return throttle.seconds_to_wait(rows, Kind.PASSWORD, access.address(), now)
+
+
 def _storable(text: str) -> str:
     """The text without what JSON can spell but no database or hash takes: NUL and halves of characters."""
     return text.encode(errors="replace").decode().replace("\0", "?")
@@ -110,6 +119,7 @@ def _storable(text: str) -> str:
 def _slow_down(username: str, now: datetime) -> None:
     with database().writing() as rows:
         in_a_row = accounts.note_failure(rows, username, now)
+        throttle.note_failure(rows, Kind.PASSWORD, access.address(), now)
         audit.note(
             rows, actor="-", action="login refused", target=username, now=now, address=access.address()
         )

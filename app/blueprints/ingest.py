@@ -9,12 +9,13 @@ from flask import Blueprint, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import access, accounts, clock, record
+from app import access, accounts, clock, quarantine, record, throttle
 from app.checks import Policy
 from app.db import Database, database, is_out_of_reach, reason
 from app.record import Body, Sender
 from app.reports import Report, UnusableReport, parse
 from app.spool import OPEN_NETWORK, UNCHECKED, Arrival, Spool, SpoolFull
+from app.throttle import Kind
 
 bp = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Caller:
 def upload() -> ResponseReturnValue:
     caller = _caller()
     if caller is None:
-        return jsonify(error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"), 401
+        return _refused()
     if request.content_encoding:
         abort(415, "Send the report without Content-Encoding.")
     body = Body(_read_body(), request.content_type or "")
@@ -56,7 +57,7 @@ def upload() -> ResponseReturnValue:
 def _take(report: Report, arrival: Arrival, fault: str | None) -> bool:
     """Store the report, or keep it where it waits for the database; False when it is known already."""
     if fault is None:
-        policy = Policy(access.settings().tolerance_seconds, access.settings().reminder)
+        policy = Policy.of(access.settings())
         try:
             return record.take(
                 _database(), report, arrival.body, arrival.sender, policy=policy, now=arrival.received_at
@@ -84,9 +85,31 @@ def _quarantine(body: Body, problem: UnusableReport, sender: Sender) -> None:
     if sender.key_label == UNCHECKED:
         return
     try:
-        record.quarantine(_database(), body, problem, sender, now=clock.utcnow())
+        quarantine.keep(_database(), body, problem, sender, now=clock.utcnow())
     except SQLAlchemyError as failure:
         log.error("the unusable report from %s can't be kept: %s", sender.address, reason(failure))
+
+
+def _refused() -> ResponseReturnValue:
+    """The answer to a stranger. A valid key never comes here, whoever else shares its address."""
+    if _given_key():
+        seconds = _note_wrong_key()
+        if seconds:
+            message = f"Too many wrong keys. Try again in {seconds} seconds."
+            headers = {"Retry-After": str(seconds)}
+            return jsonify(error="Too many requests", message=message), 429, headers
+    return jsonify(error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"), 401
+
+
+def _note_wrong_key() -> int:
+    """How long this address must wait; only while it need not, its guess is worth a row."""
+    now = clock.utcnow()
+    with database().reading() as rows:
+        seconds = throttle.seconds_to_wait(rows, Kind.KEY, access.address(), now)
+    if not seconds:
+        with database().writing() as rows:
+            throttle.note_failure(rows, Kind.KEY, access.address(), now)
+    return seconds
 
 
 def _caller() -> Caller | None:
@@ -133,6 +156,7 @@ def _given_key() -> str | None:
 
 def _read_body() -> bytes:
     # A chunked body is cut at the limit without an error, so one byte more than allowed is read.
+    request.max_content_length = access.settings().max_upload_bytes + 1
     body = request.get_data(cache=False, parse_form_data=False)
     if len(body) > access.settings().max_upload_bytes:
         abort(413, f"A report may have at most {access.settings().max_upload_bytes} bytes.")

@@ -1,0 +1,174 @@
+"""gunicorn's worker with threads, made patient: slow clients take neither its turns nor its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http.errors import ParseException
+from gunicorn.workers import gthread
+from werkzeug.exceptions import BadRequest, RequestTimeout
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Threads that may wait for their clients, beside those that work. They cost little but their number.
+PATIENT_THREADS = 192
+SLOWEST_BYTES_PER_SECOND = 16 * 1024
+LARGE_BYTES = 1024 * 1024
+LARGE_AT_ONCE = 2
+_CUT_OFF = "The body is cut off or not well formed."
+_FIRST_DATA_SECONDS = 0.1
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 64 * 1024
+
+
+class TooSlow(TimeoutError):
+    """The request takes too long to arrive."""
+
+    def __init__(self) -> None:
+        # With this number gunicorn treats it as it does a client that went away.
+        super().__init__(errno.ECONNRESET, "the request takes too long to arrive")
+
+
+class PatientSocket(socket.socket):
+    """A connection whose requests have a time to arrive in, longer the more of them is there."""
+
+    request_seconds = 30.0
+
+    @classmethod
+    def of(cls, plain: socket.socket) -> PatientSocket:
+        made = cls(fileno=plain.detach())
+        made.setblocking(False)
+        made.begin()
+        return made
+
+    def begin(self) -> None:
+        """A new request: the clock starts anew."""
+        self._ends_at = time.monotonic() + self.request_seconds
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """As ever, within the time-out that is set and the time that is left."""
+        given = self.gettimeout()
+        left = max(0.0, self._ends_at - time.monotonic())
+        self.settimeout(left if given is None else min(left, given))
+        try:
+            data = super().recv(size, flags)
+        except (TimeoutError, BlockingIOError):
+            raise TooSlow from None
+        finally:
+            self.settimeout(given)
+        self._ends_at += len(data) / SLOWEST_BYTES_PER_SECOND
+        return data
+
+    def linger(self) -> None:
+        """Say that nothing more comes, and wait a little for the client to have read it."""
+        self._ends_at = time.monotonic() + _LINGER_SECONDS
+        drained = 0
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_WR)
+            while drained < _LINGER_BYTES and (data := self.recv(4096)):
+                drained += len(data)
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_RDWR)
+
+
+class Turns:
+    """Lets so many requests work at a time. Whoever waits for the body of his request gives his turn away."""
+
+    def __init__(self, app: WSGIApplication, working: int) -> None:
+        self._app = app
+        self._turns = threading.BoundedSemaphore(working)
+        self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        body = _Body(environ["wsgi.input"], self, int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = body
+        try:
+            with self._turns:
+                return self._app(environ, start_response)
+        finally:
+            if body.is_large:
+                self._large.release()
+
+    @contextlib.contextmanager
+    def given_away(self) -> Iterator[None]:
+        self._turns.release()
+        try:
+            yield
+        finally:
+            self._turns.acquire()
+
+    def admit_large(self) -> None:
+        """Wait until few enough large bodies are in memory."""
+        self._large.acquire()
+
+
+class _Body(io.RawIOBase):
+    """The body of a request as the application reads it."""
+
+    def __init__(self, stream: Any, turns: Turns, announced: int) -> None:
+        self._stream = stream
+        self._turns = turns
+        self._announced = announced
+        self._received = 0
+        self.is_large = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._turns.given_away():
+            if self._received > LARGE_BYTES and not self.is_large:
+                self._turns.admit_large()
+                self.is_large = True
+            data = self._read(len(buffer))
+        if not data and self._received < self._announced:
+            raise BadRequest(_CUT_OFF)  # gunicorn would pass it for whole
+        self._received += len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            data: bytes = self._stream.read(size)
+        except TooSlow:
+            raise RequestTimeout("The body took too long to arrive.") from None
+        except (OSError, ParseException):
+            raise BadRequest(_CUT_OFF) from None
+        return data
+
+
+class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
+    """Reads requests on threads of which there are many, and works on as many at a time as are set."""
+
+    wsgi: WSGIApplication
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.cfg.threads + PATIENT_THREADS, thread_name_prefix="request")
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.wsgi = Turns(self.wsgi, self.cfg.threads)
+
+    def handle(self, conn: gthread.TConn) -> object:
+        if not isinstance(conn.sock, PatientSocket):
+            conn.sock = PatientSocket.of(conn.sock)
+        # A connection that brings nothing yet waits where it costs no thread. Who comes in the moment of
+        # stopping has no such place and is waited for here.
+        seconds = _FIRST_DATA_SECONDS if self.alive else _LINGER_SECONDS
+        if not conn.initialized and not conn.wait_for_data(seconds):
+            return gthread._DEFER
+        conn.sock.begin()
+        goes_on = super().handle(conn)
+        if not goes_on:
+            # Here rather than where gunicorn does it: its loop would accept nobody for as long.
+            conn.sock.linger()
+        return goes_on
