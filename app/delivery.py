@@ -8,175 +8,26 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from flask import Flask
-from sqlalchemy import Select, exists, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from app import channels, checks, fallbacks, notify, ordering, routing
+from app import checks, fallbacks, notify, routing
 from app.db import Database, reason
-from app.models import Alert, Channel, Delivery, DeliveryAttempt
 from app.notify import texts
+from app.outbox import Claim, Outcome, claim, due_channels, finish
 from app.settings import Settings
 from app.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
-PENDING, SENT, GIVEN_UP = "pending", "sent", "given_up"
-
-PAUSES_SECONDS = (10, 30, 120, 600, 1800, 7200, 21600, 43200, 86400, 86400, 86400)
 _POLL_SECONDS = 0.5
 # A claim outlives the attempt it covers; if this process dies, the next one takes over after it.
 _CLAIM_GRACE_SECONDS = 30
 _COVER_EVERY_SECONDS = 5
 # What was sent is sent again when nobody can know of it: worth trying for long to write it down.
 _WRITING_SECONDS = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A delivery this process has taken on, with all it needs to send it."""
-
-    delivery_id: int
-    attempt: int
-    channel_id: int
-    channel_kind: str
-    config: dict[str, object]
-    language: str
-    alert_kind: str
-    facts: dict[str, object]
-    message_id: str
-    occurred_at: datetime
-    job_id: int | None  # None for a message about several
-    fallback_for: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    delivered: bool
-    detail: str
-    retry_after_seconds: int | None = None
-    permanent: bool = False
-
-
-def claim(
-    database: Database,
-    channel_limits: dict[int, int],
-    now: datetime,
-    claim_seconds: int,
-    most: int = 1000,
-    holder: str = "",
-) -> list[Claim]:
-    """Take on what is due, at most so many of each channel and `most` in all, the first channels first;
-    nobody else gets the same ones meanwhile."""
-    claims: list[Claim] = []
-    with database.writing() as session:
-        for channel_id, limit in channel_limits.items():
-            room = min(limit, most - len(claims))
-            rows = session.execute(_due(channel_id, room, now)).all() if room > 0 else []
-            claims += [Claim(*row) for row in rows]
-        _extend(session, claims, now + timedelta(seconds=claim_seconds), holder)
-    return claims
-
-
-def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            Delivery.id,
-            Delivery.attempts + 1,
-            Channel.id,
-            Channel.kind,
-            Channel.config,
-            Channel.language,
-            Alert.kind,
-            Alert.facts,
-            Alert.message_id,
-            Alert.created_at,
-            Delivery.job_id,
-            Delivery.fallback_for,
-        )
-        .join(Alert, Alert.id == Delivery.alert_id)
-        .join(Channel, Channel.id == Delivery.channel_id)
-        .where(
-            Delivery.channel_id == channel_id, Delivery.next_attempt_at <= now, ~ordering.waits_for_earlier()
-        )
-        .order_by(Delivery.next_attempt_at, Delivery.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=Delivery)
-    )
-
-
-def _extend(session: Session, claims: list[Claim], until_at: datetime, holder: str) -> None:
-    if claims:
-        session.execute(
-            update(Delivery),
-            [
-                {
-                    "id": each.delivery_id,
-                    "attempts": each.attempt,
-                    "next_attempt_at": until_at,
-                    "claimed_by": holder,
-                }
-                for each in claims
-            ],
-        )
-
-
-def due_channels(database: Database, now: datetime) -> list[int]:
-    """Enabled channels with something that can go now; cheap when nothing is due."""
-    with database.reading() as session:
-        if session.scalar(select(Delivery.id).where(Delivery.next_attempt_at <= now).limit(1)) is None:
-            return []
-        can_go = exists().where(
-            Delivery.channel_id == Channel.id, Delivery.next_attempt_at <= now, ~ordering.waits_for_earlier()
-        )
-        return list(session.scalars(select(Channel.id).where(Channel.enabled, can_go).order_by(Channel.id)))
-
-
-def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datetime, seconds: float) -> None:
-    """Write what one attempt came to, and when the next one is, if there is one."""
-    finished_at = started_at + timedelta(seconds=seconds)
-    values: dict[str, object] = {"detail": outcome.detail, "next_attempt_at": None, "claimed_by": None}
-    if outcome.delivered:
-        values |= {"status": SENT, "finished_at": finished_at}
-    elif taken.attempt > len(PAUSES_SECONDS):
-        values |= {"status": GIVEN_UP, "finished_at": finished_at}
-    else:
-        pause_seconds = max(PAUSES_SECONDS[taken.attempt - 1], outcome.retry_after_seconds or 0)
-        values["next_attempt_at"] = finished_at + timedelta(seconds=min(pause_seconds, PAUSES_SECONDS[-1]))
-    with database.writing() as session:
-        if session.get(Delivery, taken.delivery_id) is None:
-            return  # its channel or its job was removed meanwhile
-        mine = update(Delivery).where(Delivery.id == taken.delivery_id)
-        if not outcome.delivered:
-            # An attempt that outlived its claim must not reopen what a later one has delivered.
-            mine = mine.where(Delivery.attempts == taken.attempt, Delivery.status == PENDING)
-        is_mine = session.scalar(mine.values(**values).returning(Delivery.id)) is not None
-        if is_mine:
-            _follow_up(session, taken, outcome, finished_at)
-        session.add(
-            DeliveryAttempt(
-                delivery_id=taken.delivery_id,
-                started_at=started_at,
-                duration_seconds=seconds,
-                delivered=outcome.delivered,
-                detail=outcome.detail,
-            )
-        )
-
-
-def _follow_up(session: Session, taken: Claim, outcome: Outcome, finished_at: datetime) -> None:
-    """What the channel and its fallback have to know of an attempt."""
-    if outcome.delivered:
-        channels.note_success(session, taken.channel_id, finished_at)
-        return
-    channels.note_failure(session, taken.channel_id, outcome.detail, finished_at)
-    if outcome.permanent or taken.attempt >= fallbacks.AFTER_ATTEMPTS:
-        fallbacks.stand_in(session, taken.delivery_id, finished_at)
 
 
 class Courier:

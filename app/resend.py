@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from app import channels
-from app.delivery import GIVEN_UP, PENDING
 from app.models import Alert, Channel, Delivery
+from app.outbox import GIVEN_UP, PENDING
 
 DAYS = 7
 _LONGEST_STORY_DAYS = 60  # from an alert to the day it is given up, however often it was sent again

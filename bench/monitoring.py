@@ -19,8 +19,9 @@ from app.cron.runner import Runner
 from app.cron.status import Status
 from app.cron.tasks import CHECK, TASKS
 from app.db import EXTENSION, Database
-from app.delivery import PENDING, Courier
+from app.delivery import Courier
 from app.models import STATE_RANKS, Channel, Delivery, Job, Server, Total
+from app.outbox import PENDING
 from app.settings import load
 from bench.table import Row
 from tests.receivers import HttpReceiver, Request

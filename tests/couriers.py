@@ -10,12 +10,13 @@ from flask import Flask
 from flask_babel import Babel
 from sqlalchemy import select, update
 
-from app import alerts, delivery
+from app import alerts, outbox
 from app.alerts import News
 from app.clock import utcnow
 from app.db import Database
-from app.delivery import Courier, Outcome
+from app.delivery import Courier
 from app.models import Channel, Delivery, DeliveryAttempt, Job
+from app.outbox import Outcome
 from app.settings import load
 from tests.stage import add_channel, backup_body, send
 
@@ -64,10 +65,10 @@ def tell(database: Database, job_id: int, *kinds: str, now: datetime | None = No
 
 def attempt(database: Database, channel_id: int, outcome: Outcome, now: datetime) -> Delivery | None:
     """Take on one due delivery of the channel and end it as told; what the row says then."""
-    claims = delivery.claim(database, {channel_id: 1}, now, 60)
+    claims = outbox.claim(database, {channel_id: 1}, now, 60)
     if not claims:
         return None
-    delivery.finish(database, claims[0], outcome, now, 0)
+    outbox.finish(database, claims[0], outcome, now, 0)
     with database.reading() as rows:
         return rows.get(Delivery, claims[0].delivery_id)
 

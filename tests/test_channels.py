@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, update
 
-from app import channels, delivery, resend
+from app import channels, delivery, outbox, resend
 from app.channels import LONGEST_CLAIM_SECONDS, FailingChannel
 from app.clock import utcnow
 from app.db import Database
-from app.delivery import Outcome
 from app.models import Channel, Delivery
+from app.outbox import Outcome
 from app.setting_table import SETTINGS
 from tests import receivers
 from tests.couriers import (
@@ -220,6 +220,6 @@ def test_sending_again_ends_the_pauses_of_what_waits(database: Database) -> None
 def test_what_is_being_sent_right_now_is_not_brought_forward(database: Database) -> None:
     hook, now = webhook(database, "hook"), utcnow()
     tell(database, add_job(database), "overdue")
-    delivery.claim(database, {hook: 1}, now + timedelta(seconds=1), LONGEST_CLAIM_SECONDS - 1)
+    outbox.claim(database, {hook: 1}, now + timedelta(seconds=1), LONGEST_CLAIM_SECONDS - 1)
     with database.writing() as rows:
         assert resend.send_again(rows, hook, now) == resend.Resent(0, 0)

@@ -13,12 +13,13 @@ from flask import Flask
 from flask_babel import Babel
 from sqlalchemy import select, update
 
-from app import alerts, checks, delivery
+from app import alerts, checks, outbox
 from app.alerts import News
 from app.clock import utcnow
 from app.db import Database
-from app.delivery import Claim, Courier, Outcome
+from app.delivery import Courier
 from app.models import Delivery, DeliveryAttempt, Job
+from app.outbox import Claim, Outcome
 from app.settings import Settings, load
 from tests import receivers
 from tests.stage import POLICY, add_channel, backup_body, new_database, send
@@ -130,10 +131,10 @@ def test_messages_of_one_job_arrive_in_order_on_a_channel(database: Database) ->
     with database.writing() as rows:
         job_id = rows.scalars(select(Job.id)).one()
         alerts.record(rows, [News(job_id, "recovered", {})], now)
-    first = delivery.claim(database, {channel_id: 10}, now + DAY, 60)
+    first = outbox.claim(database, {channel_id: 10}, now + DAY, 60)
     assert [each.alert_kind for each in first] == ["overdue"]
-    delivery.finish(database, first[0], Outcome(True, "200 OK"), now, 0.1)
-    second = delivery.claim(database, {channel_id: 10}, now + DAY, 60)
+    outbox.finish(database, first[0], Outcome(True, "200 OK"), now, 0.1)
+    second = outbox.claim(database, {channel_id: 10}, now + DAY, 60)
     assert [each.alert_kind for each in second] == ["recovered"]
 
 
@@ -143,9 +144,9 @@ def test_what_one_process_has_claimed_another_does_not_get_until_the_claim_runs_
     channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
     _job_overdue(database)
     now = utcnow() + timedelta(seconds=1)
-    assert len(delivery.claim(database, {channel_id: 10}, now, 60)) == 1
-    assert delivery.claim(database, {channel_id: 10}, now + timedelta(seconds=59), 60) == []
-    again = delivery.claim(database, {channel_id: 10}, now + timedelta(seconds=61), 60)
+    assert len(outbox.claim(database, {channel_id: 10}, now, 60)) == 1
+    assert outbox.claim(database, {channel_id: 10}, now + timedelta(seconds=59), 60) == []
+    again = outbox.claim(database, {channel_id: 10}, now + timedelta(seconds=61), 60)
     assert [each.attempt for each in again] == [2]
 
 
@@ -154,14 +155,14 @@ def test_pauses_grow_and_in_the_end_it_is_given_up(database: Database) -> None:
     _job_overdue(database)
     now, pauses = utcnow() + timedelta(seconds=1), []
     while True:
-        claims: list[Claim] = delivery.claim(database, {channel_id: 1}, now, 60)
-        delivery.finish(database, claims[0], Outcome(False, "refused"), now, 0)
+        claims: list[Claim] = outbox.claim(database, {channel_id: 1}, now, 60)
+        outbox.finish(database, claims[0], Outcome(False, "refused"), now, 0)
         row = _deliveries(database)[0]
         if row.next_attempt_at is None:
             break
         pauses.append(round((row.next_attempt_at - now).total_seconds()))
         now = row.next_attempt_at
-    assert pauses == list(delivery.PAUSES_SECONDS)
+    assert pauses == list(outbox.PAUSES_SECONDS)
     assert (row.status, row.detail) == ("given_up", "refused")
 
 
@@ -193,10 +194,10 @@ def test_an_attempt_that_outlived_its_claim_does_not_reopen_what_was_delivered(d
     channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
     _job_overdue(database)
     now = utcnow() + timedelta(seconds=1)
-    slow = delivery.claim(database, {channel_id: 1}, now, 60)[0]
-    quick = delivery.claim(database, {channel_id: 1}, now + timedelta(seconds=61), 60)[0]
-    delivery.finish(database, quick, Outcome(True, "200 OK"), now, 0)
-    delivery.finish(database, slow, Outcome(False, "timed out"), now, 0)
+    slow = outbox.claim(database, {channel_id: 1}, now, 60)[0]
+    quick = outbox.claim(database, {channel_id: 1}, now + timedelta(seconds=61), 60)[0]
+    outbox.finish(database, quick, Outcome(True, "200 OK"), now, 0)
+    outbox.finish(database, slow, Outcome(False, "timed out"), now, 0)
     row = _deliveries(database)[0]
     assert (row.status, row.next_attempt_at, row.detail) == ("sent", None, "200 OK")
 
@@ -205,12 +206,12 @@ def test_what_waits_behind_an_earlier_message_keeps_nobody_busy(database: Databa
     channel_id = _webhook(database, "hook", "http://127.0.0.1:1/")
     _job_overdue(database)
     now = utcnow() + timedelta(seconds=1)
-    first = delivery.claim(database, {channel_id: 1}, now, 60)[0]
-    delivery.finish(database, first, Outcome(False, "refused"), now, 0)
+    first = outbox.claim(database, {channel_id: 1}, now, 60)[0]
+    outbox.finish(database, first, Outcome(False, "refused"), now, 0)
     with database.writing() as rows:
         alerts.record(rows, [News(first.job_id, "recovered", {})], now)
-    assert delivery.due_channels(database, now + timedelta(seconds=1)) == []
-    assert delivery.due_channels(database, now + timedelta(seconds=60)) == [channel_id]
+    assert outbox.due_channels(database, now + timedelta(seconds=1)) == []
+    assert outbox.due_channels(database, now + timedelta(seconds=60)) == [channel_id]
 
 
 def test_what_was_sent_while_the_database_is_locked_is_noted_later_and_not_sent_again(

@@ -12,8 +12,8 @@ from sqlalchemy import insert, select, update
 from app import fallbacks
 from app.clock import utcnow
 from app.db import Database
-from app.delivery import PAUSES_SECONDS, Outcome
 from app.models import Alert, Channel, Delivery
+from app.outbox import PAUSES_SECONDS, Outcome
 from tests import receivers
 from tests.couriers import (
     REFUSED,

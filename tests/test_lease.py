@@ -11,7 +11,7 @@ import pytest
 import time_machine
 from sqlalchemy import select, update
 
-from app import clock, delivery, lease, schema
+from app import clock, lease, outbox, schema
 from app.cron import service as cron_service
 from app.cron.holder import Holder, bury_dead
 from app.cron.tasks import CHECK, Task, TaskContext, TaskResult
@@ -276,15 +276,15 @@ def test_claims_and_leases_of_a_killed_service_are_free_at_once(database: Databa
     holder = Holder(tmp_path)
     dead = f"{holder.name}x"
     assert acquire(database, dead, now)
-    assert len(delivery.claim(database, {1: 10}, now, 60, holder=dead)) == 1
-    assert delivery.claim(database, {1: 10}, now + SECOND, 60, holder="b") == []
+    assert len(outbox.claim(database, {1: 10}, now, 60, holder=dead)) == 1
+    assert outbox.claim(database, {1: 10}, now + SECOND, 60, holder="b") == []
     (tmp_path / "cron-1-aa.lock").write_text(f"{dead}\n")
     bury_dead(holder, database)
     assert acquire(database, "b", now)
-    taken = delivery.claim(database, {1: 10}, clock.utcnow() + SECOND, 60, holder="b")
+    taken = outbox.claim(database, {1: 10}, clock.utcnow() + SECOND, 60, holder="b")
     assert [each.attempt for each in taken] == [1]
     bury_dead(holder, database)
-    assert delivery.claim(database, {1: 10}, clock.utcnow() + SECOND, 60, holder="c") == []
+    assert outbox.claim(database, {1: 10}, clock.utcnow() + SECOND, 60, holder="c") == []
     assert not list(tmp_path.glob("cron-*"))
 
 

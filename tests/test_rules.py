@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
         "downtime",
         "routing",
         "ordering",
+        "outbox",
         "archive",
         "spool",
         "quarantine",

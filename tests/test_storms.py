@@ -11,7 +11,7 @@ from flask import Flask
 from flask_babel import Babel
 from sqlalchemy import event, select, update
 
-from app import checks, delivery, routing
+from app import checks, outbox, routing
 from app.checks import TASK, Policy
 from app.clock import utcnow
 from app.db import Database, insert_if_absent
@@ -163,10 +163,10 @@ def test_looking_for_work_when_all_is_quiet_reads_one_row(database: Database) ->
 
 def _claimed(database: Database, now: datetime) -> list[str]:
     """What would be sent now, as kind and number of jobs."""
-    channels = dict.fromkeys(delivery.due_channels(database, now), 100)
+    channels = dict.fromkeys(outbox.due_channels(database, now), 100)
     return [
         f"{each.alert_kind} {each.facts.get('count', 1)}"
-        for each in delivery.claim(database, channels, now, 60)
+        for each in outbox.claim(database, channels, now, 60)
     ]
 
 

@@ -20,8 +20,8 @@ from app.archive.content import POSTGRESQL, SQLITE, Content, Manifest
 from app.archive.problems import ArchiveError
 from app.archive.swap import Step
 from app.db import Database
-from app.delivery import GIVEN_UP
 from app.models import Alert, AuditEntry, Delivery, Lease, UserSession
+from app.outbox import GIVEN_UP
 from app.settings import Settings
 
 _FIRST_SCHEMA = "0001"  # knew neither leases nor alerts that wait for their deliveries
