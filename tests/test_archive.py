@@ -337,7 +337,7 @@ def test_the_time_since_the_archive_counts_as_downtime(here: Site) -> None:
 
 def test_an_archive_of_an_older_schema_is_brought_up_to_date(here: Site, tmp_path: Path) -> None:
     old = tmp_path / "old.db"
-    engine = make_engine(f"sqlite:///{old}")
+    engine = make_engine(f"sqlite:///{old}", may_create=True)
     with engine.execution_options(writing=True).begin() as connection:
         command.upgrade(schema._config(connection), "0001")
     engine.dispose()

@@ -128,7 +128,7 @@ def test_a_page_left_by_logging_out_asks_for_the_password_again(visitor: Visitor
 def test_a_disabled_check_is_said_loudly_on_every_page_about_it(visitor: Visitor) -> None:
     visitor.log_in()
     page = visitor.go("/settings/monitoring")
-    page.get_by_label("Disabled").check()
+    page.get_by_role("radio", name="Disabled").check()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Monitoring is disabled.")).to_be_visible()
     visitor.go("/")

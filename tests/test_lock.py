@@ -19,7 +19,6 @@ from tests.conftest import CHECKOUT
 RUN, DEVELOP = "requirements.txt", "requirements-dev.txt"
 # Used without being imported by app/: where, and by which word.
 NOT_IMPORTED = {
-    "gunicorn": ("Procfile", "gunicorn wsgi:app"),
     "honcho": ("Makefile", "honcho start"),
     "tzdata": ("app/recurrence.py", "zoneinfo"),  # the zones, where the system has none
 }

@@ -125,7 +125,7 @@ def test_a_check_that_hangs_for_ever_is_told(here: Site) -> None:
         completed_at = checks(here)[-1].finished_at
         assert completed_at is not None
         held.go.clear()
-        rig.service._command(lambda: rig.service._run_task(CHECK, "manual"))
+        rig.service.calls.command(lambda: rig.service._run_task(CHECK, "manual"))
         until(lambda: len(checks(here)) == 2, "the second check")
         assert_it_is_told_in_time(here, completed_at, "Is the cron service running?")
         held.go.set()

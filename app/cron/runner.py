@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import clock, lease
+from app.archive.problems import ArchiveError
 from app.cron.status import PastRun, Status
 from app.cron.tasks import SpoolNotEmpty, Task, TaskContext, TaskResult
 from app.db import Database, reason
@@ -140,7 +141,7 @@ class Runner:
         try:
             with self._app.app_context():
                 return task.run(context), True
-        except (SQLAlchemyError, OSError, SpoolNotEmpty) as problem:
+        except (SQLAlchemyError, OSError, SpoolNotEmpty, ArchiveError) as problem:
             logger.error("%s failed: %s", name, _in_short(problem))
             return TaskResult(_in_short(problem)), False
         except Exception as problem:  # one of the two guards: a task may fail in any way
