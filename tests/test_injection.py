@@ -19,15 +19,17 @@ import requests
 from click.testing import Result
 from sqlalchemy import delete, select, update
 
-from app import notify
+from app import maintenance, notify
 from app.clock import utcnow
 from app.log_lines import RecordFormatter
+from app.maintenance import Window
 from app.models import (
     Alert,
     ApiKey,
     Channel,
     Delivery,
     Job,
+    MaintenanceWindow,
     QuarantinedBody,
     Report,
     ReportBody,
@@ -67,7 +69,18 @@ def visitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitors]:
 
 def empty(site: Site) -> None:
     with site.database.writing() as rows:
-        for each in (Delivery, Alert, Channel, ReportBody, Report, Job, Server, QuarantinedBody, TaskRun):
+        for each in (
+            Delivery,
+            Alert,
+            Channel,
+            ReportBody,
+            Report,
+            MaintenanceWindow,
+            Job,
+            Server,
+            QuarantinedBody,
+            TaskRun,
+        ):
             rows.execute(delete(each))
         rows.execute(update(Total).values(value=0))
 
@@ -118,7 +131,10 @@ def pages(visitors: Visitors, words: str) -> dict[str, Structure]:
     assert upload(here, b'{"Data": "' + words.encode() + b'"', **{"Content-Type": "text/x"}) == 400
     with here.database.writing() as rows:
         job, report = rows.scalars(select(Job)).one(), rows.scalars(select(Report)).one()
-        channel = factories.add_channel(rows, words)
+        job.acknowledged_at, job.acknowledged_by = utcnow(), words[:80]
+        once = Window(starts_at=utcnow(), ends_at=utcnow() + timedelta(hours=1))
+        maintenance.add(rows, words, once, utcnow())
+        channel = factories.add_channel(rows, words, failing_since_at=utcnow(), last_error=words)
         factories.add_delivery(rows, factories.add_alert(rows, job), channel, detail=words)
         factories.add_quarantined(
             rows, reason=words, key_label=words, missing_fields=[words], content_type=words
