@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import update
 
+from app.db import Database
+from app.models import Heartbeat, Job
 from tests import nginx, receivers
 from tests.processes import PASSWORD, Process, Veilleur, until
 from tests.stage import backup_body
@@ -104,6 +107,52 @@ def test_a_silent_job_is_told_once_and_its_return_once(veilleur: Veilleur) -> No
         subjects = [str(each.message["Subject"]) for each in smtp.mails]
         assert subjects[1].startswith("Overdue: Documents nightly")
         assert subjects[2].startswith("Recovered: Documents nightly")
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_after_a_night_without_power_one_digest_comes_first_and_then_the_alert(tmp_path: Path) -> None:
+    """Expected two hours ago, while Veilleur was down for three: unverified, and overdue after the credit."""
+    veilleur = Veilleur(tmp_path, {"VEILLEUR_DOWNTIME_CREDIT_SECONDS": "7200", "VEILLEUR_GROUP_LIMIT": "1"})
+    now = datetime.now(UTC)
+    with receivers.HttpReceiver() as http:
+        with veilleur.web():
+            key = veilleur.upload_key()
+            for name in ("Photos", "Mail", "Documents"):
+                body = backup_body(now - 26 * HOUR, name=name, next_at=now - 2 * HOUR)
+                assert _upload(veilleur.url, key, body) == {"success": True}
+            done = veilleur.finish(
+                "flask", "channel", "add", "webhook", "hook", f"url={http.url}", "--no-test"
+            )
+            assert done.returncode == 0, done.stderr
+        database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+        with database.writing() as rows:
+            rows.execute(update(Heartbeat).values(beat_at=now - 3 * HOUR))
+        database.dispose()
+        with veilleur.web(), veilleur.cron():
+            admin = _administrator(veilleur.url)
+            assert _check(admin, veilleur.url)["overdueBackupsFound"] == 0
+            until(lambda: len(http.requests) == 1, "the digest")
+            assert "unverified: Veilleur could not take reports from" in admin.get(f"{veilleur.url}/").text
+            assert _upload(veilleur.url, key, backup_body(now, name="Mail")) == {"success": True}
+        # As if the credit were used up by now.
+        veilleur.settings["VEILLEUR_DOWNTIME_CREDIT_SECONDS"] = "0"
+        with veilleur.web(), veilleur.cron():
+            database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+            with database.writing() as rows:
+                rows.execute(update(Job).where(Job.state == "late").values(attention_at=now))
+            database.dispose()
+            admin = _administrator(veilleur.url)
+            assert _check(admin, veilleur.url)["overdueBackupsFound"] == 2
+            until(lambda: len(http.requests) == 2, "the alert")
+    told = [each.json() for each in http.requests]
+    assert [each["title"] for each in told] == [
+        "Veilleur was away: 3 backups are unverified",
+        "Overdue: 2 backups on nas",
+    ]
+    assert told[0]["body"].count("on nas; expected ") == 3
+    assert "- Mail" not in told[1]["body"]
 
 
 def test_a_saved_interval_is_in_force_in_the_running_service_at_once(veilleur: Veilleur) -> None:
