@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 from flask import Flask
 
 from app.db import EXTENSION, Database
 
 app = Flask(__name__, static_folder=None)
-app.extensions[EXTENSION] = Database("sqlite:///never-opened.db")  # gunicorn.conf.py resets it after a fork
+# What gunicorn.conf.py resets after a fork, and begins in each worker.
+app.extensions[EXTENSION] = Database("sqlite:///never-opened.db")
+app.extensions["presence"] = threading.Thread(target=int)
 
 
 @app.get("/")
