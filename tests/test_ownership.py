@@ -53,7 +53,8 @@ def test_whatever_root_types_first_the_services_can_go_on(here: Veilleur) -> Non
 def test_a_folder_of_archives_elsewhere_belongs_to_the_services_too(here: Veilleur, tmp_path: Path) -> None:
     here.settings["VEILLEUR_BACKUP_PATH"] = str(tmp_path / "archives")
     typed(here, AS_ROOT, "backup", "create")
-    assert {each.owner() for each in (tmp_path / "archives", *(tmp_path / "archives").iterdir())} == {"nobody"}
+    folder = tmp_path / "archives"
+    assert {each.owner() for each in (folder, *folder.iterdir())} == {"nobody"}
 
 
 def test_root_follows_no_link_and_gives_away_no_file_with_another_name(tmp_path: Path) -> None:
