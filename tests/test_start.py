@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -160,6 +162,18 @@ def post_fork(server, worker):
     open({mark!r}, "a").close()
     __import__("time").sleep(1)
 """
+
+
+def test_connections_that_bring_nothing_do_not_hold_up_a_stop(tmp_path: Path) -> None:
+    here = Veilleur(tmp_path)
+    with here.web() as web, contextlib.ExitStack() as idle:
+        for _number in range(4):
+            idle.enter_context(socket.create_connection(("127.0.0.1", here.port)))
+        # When this one is answered, those before it were put aside to where they cost no thread.
+        assert requests.get(f"{here.url}/api/ping", timeout=10).ok
+        os.kill(web.child.pid, signal.SIGTERM)
+        until(lambda: web.child.poll() is not None, "the end", seconds=15)
+        assert web.child.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
