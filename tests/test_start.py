@@ -268,3 +268,9 @@ def test_an_address_is_written_as_a_browser_takes_it(host: str, address: str) ->
 
 def test_every_address_is_not_given_to_people() -> None:
     assert "0.0.0.0" not in reached_at(load({"HOST": "0.0.0.0"}))
+
+
+def test_a_command_line_in_another_encoding_is_refused_in_one_line(veilleur: Veilleur) -> None:
+    done = veilleur.finish("flask", "key", "add", "caf\udce9")
+    assert done.returncode == 1
+    assert done.stderr == "veilleur: the command line is no text in UTF-8\n"
