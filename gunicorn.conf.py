@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -61,6 +62,9 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     sys.stdout.write(f"Veilleur listens on {listening_at(settings)}\n")
     sys.stdout.flush()
+    # What is there before the fork stays one copy only as long as no collection of garbage walks over it.
+    gc.collect()
+    gc.freeze()
 
 
 def post_fork(server: Any, worker: Any) -> None:

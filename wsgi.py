@@ -19,11 +19,14 @@ from app.settings import SettingError, load
 
 def _assemble() -> Flask:
     try:
+        " ".join(sys.argv).encode()
         settings = load(os.environ)
         if needs_no_installation(sys.argv):
             return create_app(installation.located(settings))
         installation.occupy(settings.instance_path)
         settings, first_start = installation.prepare(settings, clock.utcnow())
+    except UnicodeEncodeError:
+        sys.exit("veilleur: the command line is no text in UTF-8")
     except SettingError as problem:
         sys.exit(f"veilleur: {problem}")
     except AccountError as problem:

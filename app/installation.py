@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app import accounts, schema
+from app import accounts, ownership, schema
 from app.archive import swap
 from app.db import Database, reason
 from app.models import ApiKey, User
@@ -61,6 +61,8 @@ def prepare(settings: Settings, now: datetime) -> tuple[Settings, FirstStart | N
                 _tell_if_missing(folder / DATABASE_FILE)
             try:
                 schema.upgrade(complete.database_url)
+                if not settings.database_url:
+                    ownership.give_to_owner(folder / DATABASE_FILE, folder)
                 return complete, _first_start(complete, now)
             except DBAPIError as problem:
                 if settings.database_url:
@@ -85,7 +87,7 @@ def occupy(folder: Path) -> None:
     with _usable(folder):
         make_folder(folder)
         # Never closed by intent: the lock ends with the process, however that ends.
-        handle = _open_lock(folder / IN_USE_FILE)
+        handle = ownership.open_lock(folder / IN_USE_FILE)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -112,16 +114,11 @@ def alone(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[int]:
     """A file to take locks on, which end with the block."""
-    handle = _open_lock(path)
+    handle = ownership.open_lock(path)
     try:
         yield handle
     finally:
         os.close(handle)
-
-
-def _open_lock(path: Path) -> int:
-    # Made by root, it can still be locked by the user that runs the services.
-    return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
 
 
 def make_folder(folder: Path) -> None:
@@ -152,7 +149,7 @@ def _tell_if_missing(path: Path) -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    with (folder / LOCK_FILE).open("a") as lock:
+    with lock_file(folder / LOCK_FILE) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -174,6 +171,7 @@ def _stored_secrets(path: Path) -> dict[str, str]:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         json.dump(made, file)
+        ownership.give_to_owner(file.fileno(), path.parent)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

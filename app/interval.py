@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from app import clock
+from app import clock, ownership
 
 FILE_NAME = "cron.json"
 DISABLED = "disabled"
@@ -246,9 +246,12 @@ def _spelled(config: CronConfig) -> bytes:
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
     # flock, not lockf: the latter does not keep threads of one process apart.
-    with path.with_suffix(".lock").open("a") as lock:
+    lock = ownership.open_lock(path.with_suffix(".lock"))
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _remove_unfinished(path: Path) -> None:
@@ -263,10 +266,7 @@ def _replacing(path: Path, content: bytes) -> Iterator[None]:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            if os.geteuid() == 0:
-                # Typed by root, the file still belongs to whoever runs the service.
-                owner = path.parent.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            ownership.give_to_owner(file.fileno(), path.parent)
             file.flush()
             os.fsync(file.fileno())
         yield

@@ -18,11 +18,20 @@ from app import maintenance
 from app.job_forms import DAYS, LOCAL_FORMATS, in_zone
 from app.maintenance import Window, WindowError
 from app.models import Server
+from app.notify.cleaning import one_line
+
+
+def _tidied(given: str | None) -> str | None:
+    return one_line(given) if given else given
+
+
+def _without_nul(given: str | None) -> str | None:
+    return given.replace("\0", "") if given else given  # PostgreSQL knows no such character
 
 
 class _WindowForm(FlaskForm):  # type: ignore[misc]
-    name = StringField(_l("Name"), [InputRequired(), Length(max=120)])
-    server = StringField(_l("Server (empty: all)"), [Optional(), Length(max=300)])
+    name = StringField(_l("Name"), [InputRequired(), Length(min=1, max=120)], filters=[_tidied])
+    server = StringField(_l("Server (empty: all)"), [Optional(), Length(max=300)], filters=[_without_nul])
     zone = StringField(_l("Time zone"), [InputRequired(), Length(max=60)])
 
     def server_id(self, rows: Session) -> int | None:

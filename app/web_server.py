@@ -172,3 +172,9 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
             # Here rather than where gunicorn does it: its loop would accept nobody for as long.
             conn.sock.linger()
         return goes_on
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """What never brought anything (browsers connect ahead) holds up a stop no longer than others do."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)

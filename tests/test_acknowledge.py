@@ -226,3 +226,13 @@ def test_the_reason_names_maintenance_and_our_own_downtime(here: Site) -> None:
     assert "maintenance until Wed 2 Dec 2026, 18:00" in shown
     assert "unverified: Veilleur could not take reports from Wed 2 Dec 2026, 12:00 to" in shown
     assert "overdue from Wed 2 Dec 2026, 19:00" in shown
+
+
+def test_what_no_name_can_hold_is_taken_out_of_it(here: Site) -> None:
+    admin = here.administrator()
+    given = {**ONCE, "name": "disk\0s\r\nnew"}
+    assert admin.post("/settings/maintenance/once", data=given).status_code == 302
+    (added,) = here.audit("maintenance window added")
+    assert added.target.endswith(": disks new")
+    assert admin.post("/settings/maintenance/once", data={**ONCE, "name": "\0"}).status_code == 400
+    assert admin.post("/settings/maintenance/once", data={**ONCE, "server": "no\0ne"}).status_code == 400

@@ -457,3 +457,25 @@ def test_the_hashes_of_accounts_are_never_listed(here: Site) -> None:
         hashes = list(rows.scalars(select(User.password_hash)))
     assert not any(each in done(here, "user", "list") for each in hashes)
     assert accounts.digest(here.upload_key) not in done(here, "key", "list")
+
+
+def test_numbers_too_large_for_a_database_are_refused_in_one_line(here: Site) -> None:
+    huge = str(2**63)
+    times = ("--from", "2026-12-01T20:00Z", "--until", "2026-12-02T06:00Z")
+    for words in (
+        ("key", "revoke", huge),
+        ("maintenance", "remove", huge),
+        ("maintenance", "once", "w", *times, "--job", huge),
+    ):
+        assert "is not in the range" in refused(here, *words)
+
+
+def test_a_maintenance_window_needs_a_name(here: Site) -> None:
+    times = ("--from", "2026-12-01T20:00Z", "--until", "2026-12-02T06:00Z")
+    assert refused(here, "maintenance", "once", " \n", *times) == "Error: name: 1 to 120 characters"
+
+
+def test_a_file_that_holds_no_passphrase_is_refused_in_one_line(here: Site, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff" * 32)
+    told = refused(here, "backup", "create", "--passphrase-file", str(tmp_path / "key"))
+    assert told == f"Error: No archive was made: {tmp_path / 'key'} holds no text in UTF-8"

@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
         "setting_checks",
         "setting_table",
         "interval",
+        "ownership",
         "notify",
         "cron_client",
         "log_lines",

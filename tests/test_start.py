@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -162,6 +164,18 @@ def post_fork(server, worker):
 """
 
 
+def test_connections_that_bring_nothing_do_not_hold_up_a_stop(tmp_path: Path) -> None:
+    here = Veilleur(tmp_path)
+    with here.web() as web, contextlib.ExitStack() as idle:
+        for _number in range(4):
+            idle.enter_context(socket.create_connection(("127.0.0.1", here.port)))
+        # When this one is answered, those before it were put aside to where they cost no thread.
+        assert requests.get(f"{here.url}/api/ping", timeout=10).ok
+        os.kill(web.child.pid, signal.SIGTERM)
+        until(lambda: web.child.poll() is not None, "the end", seconds=15)
+        assert web.child.returncode == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_worker_that_is_just_being_born_hears_the_stop_signal(
     veilleur: Veilleur, tmp_path: Path, number: int
@@ -254,3 +268,9 @@ def test_an_address_is_written_as_a_browser_takes_it(host: str, address: str) ->
 
 def test_every_address_is_not_given_to_people() -> None:
     assert "0.0.0.0" not in reached_at(load({"HOST": "0.0.0.0"}))
+
+
+def test_a_command_line_in_another_encoding_is_refused_in_one_line(veilleur: Veilleur) -> None:
+    done = veilleur.finish("flask", "key", "add", "caf\udce9")
+    assert done.returncode == 1
+    assert done.stderr == "veilleur: the command line is no text in UTF-8\n"

@@ -18,8 +18,8 @@ from typing import BinaryIO, cast
 
 from sqlalchemy import make_url
 
-from app import installation, interval
-from app.archive import postgresql_copy, sealing, sqlite_copy
+from app import installation, interval, ownership
+from app.archive import keeping, postgresql_copy, sealing, sqlite_copy
 from app.archive.content import (
     DATABASE_FILES,
     MANIFEST,
@@ -68,7 +68,7 @@ def create(
     Raises ArchiveError with the reason, ArchiveBusy when another process makes one, OSError when
     the folder can't be written; then nothing is left behind.
     """
-    _make_folder(target.parent)
+    _make_folder(target.parent, settings)
     if target.exists():
         raise ArchiveError(f"{target} is there already")
     with _only_one(settings.instance_path / _LOCK_FILE):
@@ -154,23 +154,17 @@ class _Asking(io.RawIOBase):
         return self._file.read(size)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, settings: Settings) -> None:
     if not folder.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        give_to_owner(folder, folder.parent)
+        own = folder == keeping.folder_of(settings)  # wherever it is, the cron service writes there
+        ownership.give_to_owner(folder, settings.instance_path if own else folder.parent)
 
 
 def _publish(made: Path, target: Path) -> None:
-    give_to_owner(made, target.parent)
+    ownership.give_to_owner(made, target.parent)
     made.replace(target)
     sync_folder(target.parent)
-
-
-def give_to_owner(path: Path, folder: Path) -> None:
-    """Typed by root, a file still belongs to whoever runs the services: the owner of the folder."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def sync_folder(folder: Path) -> None:

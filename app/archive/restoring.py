@@ -14,7 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Executable, delete, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import installation, schema
+from app import installation, ownership, schema
 from app.archive import making, postgresql_copy, reading, sqlite_copy, swap
 from app.archive.content import POSTGRESQL, SQLITE, Content, Manifest
 from app.archive.problems import ArchiveError
@@ -101,7 +101,9 @@ class Restore:
         asides = [Path(each.aside).parent for each in steps if Path(each.place).exists()]
         for each in steps:
             if each.staged:
-                making.give_to_owner(Path(each.staged), Path(each.place).parent)
+                # The folder around it too: a restore that is cut off is completed by the services.
+                for staged in (Path(each.staged), Path(each.staged).parent):
+                    ownership.give_to_owner(staged, Path(each.place).parent)
         swap.begin(folder, steps)
         return asides[0] if asides else None
 

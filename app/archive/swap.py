@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app import ownership
+
 JOURNAL = "restore.json"
 _ASIDE, _PLACE = "aside", "place"
 
@@ -38,7 +40,9 @@ def finish(folder: Path) -> bool:
     if content["phase"] == _ASIDE:
         for each in steps:
             if Path(each.place).exists():
-                Path(each.aside).parent.mkdir(mode=0o700, exist_ok=True)
+                aside = Path(each.aside).parent
+                aside.mkdir(mode=0o700, exist_ok=True)
+                ownership.give_to_owner(aside, aside.parent)
                 _move(each.place, each.aside)
         _write(journal, _PLACE, steps)
     for each in steps:
@@ -56,6 +60,7 @@ def _write(journal: Path, phase: str, steps: Sequence[Step]) -> None:
     temporary = journal.with_suffix(".new")
     with temporary.open("w") as file:
         json.dump({"phase": phase, "steps": [asdict(each) for each in steps]}, file)
+        ownership.give_to_owner(file.fileno(), journal.parent)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(journal)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import accounts, clock
 from app.accounts import AccountError
+from app.commands.row_number import ROW_NUMBER
 from app.commands.trace import note
 from app.db import database
 from app.models import ApiKey, User
@@ -87,7 +88,7 @@ def list_keys() -> None:
 
 
 @key.command("revoke", help="Make an API key worthless; takes the number shown by 'flask key list'.")
-@click.argument("key_id", type=int)
+@click.argument("key_id", type=ROW_NUMBER)
 def revoke_key(key_id: int) -> None:
     with _changing("key revoked", str(key_id)) as rows:
         found = rows.get(ApiKey, key_id)

@@ -47,7 +47,10 @@ def _passphrase_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _passphrase(from_file: Path | None, ask: bool, *, confirm: bool = False) -> str | None:
     if from_file:
-        return from_file.read_text().strip()
+        try:
+            return from_file.read_text().strip()
+        except UnicodeDecodeError:
+            raise ArchiveError(f"{from_file} holds no text in UTF-8") from None
     if ask:
         typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm)
         return typed.strip()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app import clock, maintenance
 from app.commands.moment import Moment
+from app.commands.row_number import ROW_NUMBER
 from app.commands.trace import note, settings
 from app.db import database
 from app.maintenance import Window, WindowError
@@ -23,7 +24,7 @@ maintenance_group = AppGroup(
 )
 _SERVER = click.option("--server", help="Name of the server it is for; all when left out.")
 _JOB = click.option(
-    "--job", type=click.IntRange(1), help="Number of the job it is for, as in the address of its page."
+    "--job", type=ROW_NUMBER, help="Number of the job it is for, as in the address of its page."
 )
 
 
@@ -56,7 +57,9 @@ def weekly(
 
 
 def _add(name: str, server: str | None, job: int | None, window: Window) -> None:
-    name = one_line(name)
+    name = one_line(name).strip()
+    if not 1 <= len(name) <= 120:
+        raise click.ClickException("name: 1 to 120 characters")
     try:
         maintenance.check(window)
         with database().writing() as rows:
@@ -93,7 +96,7 @@ def list_windows() -> None:
 
 
 @maintenance_group.command("remove", help="Remove a window; the next check looks at what it had excused.")
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=ROW_NUMBER)
 def remove(number: int) -> None:
     with database().writing() as rows:
         row = rows.get(MaintenanceWindow, number)
