@@ -46,6 +46,8 @@ ROOMS: dict[str, set[str]] = {
         "audit",
         "alerts",
         "jobs",
+        "totals",
+        "summary",
         "lease",
         "retention",
         "accounts",
@@ -63,6 +65,7 @@ ROOMS: dict[str, set[str]] = {
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {
         "access",
+        "keys",
         "failures",
         "presentation",
         "sentences",
