@@ -101,7 +101,9 @@ def _remove(
     removed = 0
     while may_go_on():
         with database.writing() as session:
-            keys = session.scalars(select(key).where(condition).limit(BATCH)).all()
+            # What somebody else is deleting is left to them: to wait for it could be for ever.
+            old = select(key).where(condition).limit(BATCH).with_for_update(skip_locked=True, of=model)
+            keys = session.scalars(old).all()
             if keys:
                 _delete(session, model, key.in_(keys))
         removed += len(keys)
