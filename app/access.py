@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import accounts, clock
+from app import accounts, clock, keys
 from app.accounts import Identity
 from app.db import database, reason
 from app.extensions import csrf
@@ -32,6 +32,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Rule(Enum):
     PUBLIC = "public"  # anybody; no session is looked at
     PUBLIC_READ = "public read"  # anybody, or a login where VEILLEUR_PUBLIC_READS=0
+    READ_KEY = "read key"  # whoever has a key of scope `read`, or is logged in
     OWN_CHECK = "own check"  # the view checks a key or a password by itself
     VIEWER = "viewer"
     ADMINISTRATOR = "administrator"
@@ -47,6 +48,7 @@ def _declare(rule: Rule) -> Callable[[View], View]:
 
 public = _declare(Rule.PUBLIC)
 public_read = _declare(Rule.PUBLIC_READ)
+read_key = _declare(Rule.READ_KEY)
 own_check = _declare(Rule.OWN_CHECK)
 viewer = _declare(Rule.VIEWER)
 administrator = _declare(Rule.ADMINISTRATOR)
@@ -77,6 +79,8 @@ def enforce() -> ResponseReturnValue | None:
         return None
     if rule is Rule.PUBLIC_READ and settings().public_reads:
         return None
+    if rule is Rule.READ_KEY:
+        return _check_read_key()
     if rule is None:
         abort(403)
     identity = current_identity()
@@ -89,6 +93,13 @@ def enforce() -> ResponseReturnValue | None:
     if rule is Rule.ADMINISTRATOR and not identity.is_administrator:
         return _forbidden()
     return None
+
+
+def _check_read_key() -> ResponseReturnValue | None:
+    key = keys.given()
+    if (key and keys.may_read(key)) or current_identity() is not None:
+        return None
+    return keys.refused(address(), _("Add a valid key of scope read, or log in."))
 
 
 def _check_csrf() -> ResponseReturnValue | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
+from app import totals
 from app.checks import JOBS_TOTAL
 from app.db import insert_if_absent
-from app.models import STATE_RANKS, Job, Server, Total
+from app.models import STATE_RANKS, Job, Server
+from app.models import Report as ReportRow
 from app.overdue import State
 from app.reports import Report
 
@@ -30,10 +32,11 @@ def find(session: Session, report: Report, *, key_id: int | None, key_label: str
     identity = {"machine": machine_id, "backup": backup_id}
     job = session.scalars(_FIND, identity).unique().one_or_none()
     if job is None:
-        insert_if_absent(session, Server, machine_id=machine_id, name=machine_name, created_at=now)
+        if insert_if_absent(session, Server, machine_id=machine_id, name=machine_name, created_at=now):
+            totals.count(session, totals.SERVERS, 1)
         server_id = session.scalars(select(Server.id).where(Server.machine_id == machine_id)).one()
         if _make(session, server_id, backup_id, report.backup_name or backup_id, now):
-            _count_job(session, 1)
+            totals.count(session, JOBS_TOTAL, 1)
         job = session.scalars(_FIND, identity).unique().one()
     if report.machine_name and job.server.name != report.machine_name:
         job.server.name = report.machine_name
@@ -68,17 +71,16 @@ def _machine(report: Report, key_id: int | None, key_label: str) -> tuple[str, s
     return stand_in, key_label
 
 
-def _count_job(session: Session, difference: int) -> None:
-    insert_if_absent(session, Total, name=JOBS_TOTAL, value=0)
-    session.execute(update(Total).where(Total.name == JOBS_TOTAL).values(value=Total.value + difference))
-
-
 def forget(session: Session, job: Job) -> None:
     """Delete a job with its reports, alerts and schedules; and its server, if that was its last job."""
     server_id = job.server_id
     # Locked first, so that no report makes a job of this server that would be deleted along with it.
     session.execute(select(Server.id).where(Server.id == server_id).with_for_update())
+    reports = delete(ReportRow).where(ReportRow.job_id == job.id).returning(ReportRow.uploaded_bytes)
+    uploads = session.scalars(reports).all()
     session.execute(delete(Job).where(Job.id == job.id))
-    _count_job(session, -1)
     if session.scalar(select(Job.id).where(Job.server_id == server_id).limit(1)) is None:
         session.execute(delete(Server).where(Server.id == server_id))
+        totals.count(session, totals.SERVERS, -1)
+    totals.count(session, JOBS_TOTAL, -1)
+    totals.remove_job(session, job, uploads)

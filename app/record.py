@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
-from app import alerts, checks, expectation, jobs, overdue
+from app import alerts, checks, expectation, jobs, overdue, totals
 from app.alerts import News
 from app.checks import Policy
 from app.db import Database
@@ -107,19 +107,26 @@ def _take(
         }
         session.execute(_INSERT_BODY, {"report_id": report_id, **kept})
         _note_key_use(session, sender, now)
+        newest = not report.dry_run and _is_newest(job, times)
+        sums = totals.note_run(job, report, report_id, newest=newest)
         if not report.dry_run:
             _follow(session, job, report, times, policy, now)
+        totals.add(session, job.id, sums)
     return True
 
 
 def _follow(session: Session, job: Job, report: Report, times: Times, policy: Policy, now: datetime) -> None:
     """What a run changes. One that ended before the newest known is history; a failure is told all the same,
     because a client whose clock was set back also looks like that."""
-    if job.last_ended_at is None or times.ended_at >= job.last_ended_at:
+    if _is_newest(job, times):
         _move_clocks(job, report, times, policy, now)
         _change_state(session, job, report, policy, now)
     elif not report.good and job.state != State.PAUSED and not checks.is_quiet(job, now):
         _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
+
+
+def _is_newest(job: Job, times: Times) -> bool:
+    return job.last_ended_at is None or times.ended_at >= job.last_ended_at
 
 
 def _times(report: Report, now: datetime) -> Times:

@@ -9,12 +9,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, not_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from app import totals
 from app.db import Base, Database
 from app.models import (
     Alert,
     AuditEntry,
     Delivery,
     Downtime,
+    Job,
     LoginFailure,
     QuarantinedBody,
     Report,
@@ -68,7 +70,9 @@ def _old_report(limit_at: datetime) -> ColumnElement[bool]:
         newer.ended_at > Report.ended_at, and_(newer.ended_at == Report.ended_at, newer.id > Report.id)
     )
     is_not_the_newest = exists().where(newer.job_id == Report.job_id, ended_later)
-    return and_(Report.received_at < limit_at, is_not_the_newest)
+    # The newest may be a dry run, which is not shown as the last backup.
+    is_shown = exists().where(Job.id == Report.job_id, Job.last_report_id == Report.id)
+    return and_(Report.received_at < limit_at, is_not_the_newest, not_(is_shown))
 
 
 def _old_alert(limit_at: datetime) -> ColumnElement[bool]:
@@ -97,13 +101,23 @@ def _remove(
     removed = 0
     while may_go_on():
         with database.writing() as session:
-            keys = session.scalars(select(key).where(condition).limit(BATCH)).all()
+            # What somebody else is deleting is left to them: to wait for it could be for ever.
+            old = select(key).where(condition).limit(BATCH).with_for_update(skip_locked=True, of=model)
+            keys = session.scalars(old).all()
             if keys:
-                session.execute(delete(model).where(key.in_(keys)))
+                _delete(session, model, key.in_(keys))
         removed += len(keys)
         if len(keys) < BATCH:
             break
     return removed
+
+
+def _delete(session: Session, model: type[Base], condition: ColumnElement[bool]) -> None:
+    if model is Report:
+        deleted = delete(Report).where(condition).returning(Report.job_id, Report.uploaded_bytes)
+        totals.remove_reports(session, [(row[0], row[1]) for row in session.execute(deleted)])
+    else:
+        session.execute(delete(model).where(condition))
 
 
 def make_room_in_quarantine(session: Session, size_bytes: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app import accounts, clock
+from app import accounts, clock, totals
 from app.models import (
     STATE_RANKS,
     Alert,
@@ -41,6 +41,7 @@ def add_server(session: Session, name: str = "nas-attic", **columns: Any) -> Ser
     server = Server(name=name, **columns)
     session.add(server)
     session.flush()
+    totals.count(session, totals.SERVERS, 1)
     return server
 
 

@@ -39,7 +39,10 @@ GET    /api/cron/{path}                          503    503   503      =    =   
 POST   /api/cron/{path}                          401    403   503      =    =     =       =       401
 GET    /api/csrf                                 200    200   200      =    =     =       =       200
 GET    /api/health                               503    503   503      =    =     =       =       503
+GET    /api/lastbackup/{server}                  401    200   200    401  200   401     401       200
+GET    /api/lastbackups/{server}                 401    200   200    401  200   401     401       200
 GET    /api/ping                                 200    200   200      =    =     =       =       200
+GET    /api/summary                              401    200   200    401  200   401     401       200
 POST   /api/upload                               401    401   401    400    =     =       =       401
 PUT    /api/upload                               401    401   401    400    =     =       =       401
 GET    /jobs/{job_id}                          login    200   200      =    =     =       =       200

@@ -47,6 +47,8 @@ ROOMS: dict[str, set[str]] = {
         "audit",
         "alerts",
         "jobs",
+        "totals",
+        "summary",
         "lease",
         "retention",
         "accounts",
@@ -64,6 +66,7 @@ ROOMS: dict[str, set[str]] = {
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {
         "access",
+        "keys",
         "failures",
         "presentation",
         "sentences",

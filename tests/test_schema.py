@@ -11,8 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from app import models, schema
-from app.db import Base, make_engine
+from app import models, schema, summary, totals
+from app.db import Base, Database, make_engine
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_upgrading_again_changes_nothing_and_keeps_the_rows(url: str) -> None:
         connection.execute(text("INSERT INTO total (name, value) VALUES ('jobs', 7)"))
     schema.upgrade(url)
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT value FROM total")) == 7
+        assert connection.scalar(text("SELECT value FROM total WHERE name = 'jobs'")) == 7
     engine.dispose()
 
 
@@ -87,6 +87,45 @@ def test_what_an_older_version_stored_is_kept_and_not_told_again(url: str) -> No
     engine.dispose()
 
 
+def test_the_totals_begin_with_what_is_stored_already(url: str) -> None:
+    engine = make_engine(url, may_create=True)
+    with engine.execution_options(writing=True).begin() as connection:
+        command.upgrade(schema._config(connection), "0003")
+        for statement in REPORTS_OF_BEFORE:
+            connection.execute(text(statement))
+    engine.dispose()
+    schema.upgrade(url)
+    database = Database(url)
+    with database.reading() as rows:
+        told = summary.read(rows)
+        found = rows.execute(text("SELECT last_report_id, stored_bytes, examined_bytes FROM job ORDER BY id"))
+        assert found.all() == [(3, 700, None), (None, None, None)]
+        assert rows.scalar(text("SELECT count(*) FROM report_total")) == totals.SLOTS
+    database.dispose()
+    assert (told.servers_count, told.runs_count, told.uploaded_bytes) == (1, 4, 2**50 + 30)
+    assert (told.stored_bytes, told.examined_bytes) == (700, 0)
+
+
+def report_of_before(number: int, job_id: int, day: int, sizes: str, dry_run: int = 0) -> str:
+    return (
+        "INSERT INTO report (id, job_id, fingerprint, received_at, began_at, ended_at, time_source, outcome,"
+        " good, partial, interrupted, dry_run, salvaged, uploaded_bytes, stored_bytes, examined_bytes)"
+        f" VALUES ({number}, {job_id}, 'f{number}', '2026-11-05 10:00:00', '2026-11-05 10:00:00',"
+        f" '2026-11-0{day} 10:00:00',"
+        f" 'report', 'Success', 1, 0, 0, {dry_run}, 0, {sizes})"
+    )
+
+
+REPORTS_OF_BEFORE = (
+    "INSERT INTO server VALUES (2, 'nas', 'nas', '2026-11-01 10:00:00')",
+    "INSERT INTO job (id, server_id, backup_id, name, created_at, state, state_rank, state_since_at, why)"
+    " VALUES (7, 2, 'DB-1', 'Photos', '2026-11-01 10:00:00', 'ok', 5, '2026-11-01 10:00:00', '{}'),"
+    " (23, 2, 'DB-2', 'Mail', '2026-11-01 10:00:00', 'ok', 5, '2026-11-01 10:00:00', '{}')",
+    report_of_before(3, 7, 3, "20, 700, NULL"),
+    report_of_before(4, 7, 2, "10, 900, 900"),
+    report_of_before(5, 7, 4, "0, 1, 1", dry_run=1),
+    report_of_before(6, 23, 4, f"{2**60}, 5, 5", dry_run=1),
+)
 OLDER_ROWS = (
     "INSERT INTO server VALUES (2, 'nas', 'nas', '2026-11-01 10:00:00')",
     "INSERT INTO job (id, server_id, backup_id, name, created_at, state, state_rank, state_since_at, why)"

@@ -16,7 +16,7 @@ from tests import factories
 from tests.web import LoggedIn, Site
 
 # What stands in a path for the part of this name; 1 for any other.
-FILLED = {"path": "health", "filename": "style.css"}
+FILLED = {"path": "health", "filename": "style.css", "server": "nas-attic"}
 
 Call = tuple[str, str]
 

@@ -6,6 +6,7 @@ from app.blueprints.auth import bp as auth_bp
 from app.blueprints.channels import bp as channels_bp
 from app.blueprints.config import bp as config_bp
 from app.blueprints.dashboard import bp as dashboard_bp
+from app.blueprints.external import bp as external_bp
 from app.blueprints.health import bp as health_bp
 from app.blueprints.ingest import bp as ingest_bp
 from app.blueprints.jobs import bp as jobs_bp
@@ -18,6 +19,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     channels_bp,
     config_bp,
     dashboard_bp,
+    external_bp,
     health_bp,
     ingest_bp,
     jobs_bp,

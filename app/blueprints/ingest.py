@@ -9,13 +9,12 @@ from flask import Blueprint, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import access, accounts, clock, quarantine, record, throttle
+from app import access, accounts, clock, keys, quarantine, record
 from app.checks import Policy
 from app.db import Database, database, is_out_of_reach, reason
 from app.record import Body, Sender
 from app.reports import Report, UnusableReport, parse
 from app.spool import OPEN_NETWORK, UNCHECKED, Arrival, Spool, SpoolFull
-from app.throttle import Kind
 
 bp = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class Caller:
 def upload() -> ResponseReturnValue:
     caller = _caller()
     if caller is None:
-        return _refused()
+        return keys.refused(access.address(), "Add a valid upload key to the URL: ?api_key=…")
     if request.content_encoding:
         abort(415, "Send the report without Content-Encoding.")
     body = Body(_read_body(), request.content_type or "")
@@ -90,32 +89,10 @@ def _quarantine(body: Body, problem: UnusableReport, sender: Sender) -> None:
         log.error("the unusable report from %s can't be kept: %s", sender.address, reason(failure))
 
 
-def _refused() -> ResponseReturnValue:
-    """The answer to a stranger. A valid key never comes here, whoever else shares its address."""
-    if _given_key():
-        seconds = _note_wrong_key()
-        if seconds:
-            message = f"Too many wrong keys. Try again in {seconds} seconds."
-            headers = {"Retry-After": str(seconds)}
-            return jsonify(error="Too many requests", message=message), 429, headers
-    return jsonify(error="Unauthorized", message="Add a valid upload key to the URL: ?api_key=…"), 401
-
-
-def _note_wrong_key() -> int:
-    """How long this address must wait; only while it need not, its guess is worth a row."""
-    now = clock.utcnow()
-    with database().reading() as rows:
-        seconds = throttle.seconds_to_wait(rows, Kind.KEY, access.address(), now)
-    if not seconds:
-        with database().writing() as rows:
-            throttle.note_failure(rows, Kind.KEY, access.address(), now)
-    return seconds
-
-
 def _caller() -> Caller | None:
     """Known by a key, or else anybody on an open network; None for a stranger. Where the database can't be
     asked, whoever shows a key is heard: it is checked when the report is taken in."""
-    key = _given_key()
+    key = keys.given()
     if key:
         try:
             known = _known(key)
@@ -145,13 +122,6 @@ def _database() -> Database:
 def _spool() -> Spool:
     found: Spool = current_app.extensions["spool"]
     return found
-
-
-def _given_key() -> str | None:
-    """The places a client can put a key; Duplicati can set no header, so mostly the URL."""
-    authorization = request.authorization
-    bearer = authorization.token if authorization and authorization.type == "bearer" else None
-    return request.args.get("api_key") or request.headers.get("X-Api-Key") or bearer
 
 
 def _read_body() -> bytes:

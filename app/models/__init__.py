@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.models.alerting import Alert, Channel, Delivery, DeliveryAttempt
 from app.models.columns import RowId
-from app.models.jobs import STATE_RANKS, Job, JobSchedule, MaintenanceWindow, Server, Total
+from app.models.jobs import STATE_RANKS, Job, JobSchedule, MaintenanceWindow, ReportTotal, Server, Total
 from app.models.people import ApiKey, AuditEntry, LoginFailure, User, UserSession
 from app.models.reports import QuarantinedBody, Report, ReportBody
 from app.models.service import Downtime, Heartbeat, Lease, TaskRun
@@ -27,6 +27,7 @@ __all__ = [
     "QuarantinedBody",
     "Report",
     "ReportBody",
+    "ReportTotal",
     "RowId",
     "Server",
     "TaskRun",

@@ -19,6 +19,7 @@ class Server(Base):
     """A machine that sends reports. `machine_id` is Duplicati's, or a stand-in that starts with `key:`."""
 
     __tablename__ = "server"
+    __table_args__ = (Index("ix_server_name", "name"),)
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     machine_id: Mapped[str] = mapped_column(String(400), unique=True)
@@ -34,6 +35,8 @@ class Job(Base):
         UniqueConstraint("server_id", "backup_id"),
         Index("ix_job_attention_at", "attention_at"),
         Index("ix_job_state_rank", "state_rank", "name", "id"),
+        Index("ix_job_last_ended", "last_ended_at"),
+        Index("ix_job_server_ended", "server_id", "last_ended_at"),
         Index(
             "ix_job_not_ok",
             "state",
@@ -72,6 +75,11 @@ class Job(Base):
     last_ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_outcome: Mapped[str | None] = mapped_column(String(12))
     last_run_good: Mapped[bool | None]
+    last_report_id: Mapped[int | None] = mapped_column(BigInteger)
+    stored_bytes: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # at the destination, by the last run that told
+    examined_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of the source, likewise
     told: Mapped[str | None] = mapped_column(String(12))  # kind of the last alert
 
     tolerance_seconds: Mapped[int | None]
@@ -132,3 +140,15 @@ class Total(Base):
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class ReportTotal(Base):
+    """Running sums of the stored reports and of the sizes of their jobs; each row has a part of the jobs."""
+
+    __tablename__ = "report_total"
+
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    runs_count: Mapped[int] = mapped_column(BigInteger, default=0)
+    uploaded_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    examined_bytes: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -1,0 +1,70 @@
+"""Running totals under writers that come at once: reports, deletions and retention, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from app import jobs, retention, schema, summary
+from app.db import Database
+from app.models import Job, Report, Server
+from tests.postgres import Postgres, postgres_server  # noqa: F401
+from tests.stage import NOON, backup_body, send
+
+MINUTE = timedelta(minutes=1)
+SERVERS, JOBS, RUNS = 4, 5, 4
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.url()
+    schema.upgrade(url)
+    made = Database(url)
+    yield made
+    made.dispose()
+
+
+def test_whoever_writes_at_once_the_totals_are_those_of_the_rows(database: Database) -> None:
+    bodies = [
+        (NOON + run * MINUTE, backup_body(NOON + run * MINUTE, machine=f"nas {server}", name=f"job {job}"))
+        for run in range(RUNS)
+        for job in range(JOBS)
+        for server in range(SERVERS)
+    ]
+
+    def report(given: tuple[datetime, bytes]) -> bool:
+        ended_at, content = given
+        return send(database, content, ended_at)
+
+    def forget(number: int) -> None:
+        with database.writing() as rows:
+            named = select(Job).where(Job.name == f"job {number}").limit(1)
+            found = rows.scalar(named.with_for_update(of=Job))
+            if found is not None:
+                jobs.forget(rows, found)
+
+    def clean(minutes: int) -> dict[str, int]:
+        return retention.remove_stored_data(database, 100, NOON + minutes * MINUTE + timedelta(days=100))
+
+    with ThreadPoolExecutor(8) as pool:
+        tasks: list[Future[object]] = [pool.submit(report, each) for each in bodies]
+        tasks += [pool.submit(forget, number % JOBS) for number in range(2 * JOBS)]
+        tasks += [pool.submit(clean, minutes) for minutes in range(RUNS)]
+        tasks += [pool.submit(report, each) for each in bodies[-2 * JOBS :]]
+        for each in tasks:
+            each.result(timeout=120)
+    with database.reading() as rows:
+        told = summary.read(rows)
+        runs, uploaded = rows.execute(select(func.count(Report.id), func.sum(Report.uploaded_bytes))).one()
+        found, stored = rows.execute(select(func.count(Job.id), func.sum(Job.stored_bytes))).one()
+        servers = rows.scalar(select(func.count(Server.id)))
+    assert (told.runs_count, told.uploaded_bytes) == (runs, int(uploaded))
+    assert (told.jobs_count, told.stored_bytes, told.servers_count) == (found, int(stored), servers)
