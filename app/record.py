@@ -322,10 +322,17 @@ def settings_changed(job: Job, policy: Policy, now: datetime) -> None:
     decided = checks.judge(job, policy, now)
     if decided.state is State.OVERDUE:
         if job.state == State.OVERDUE:
-            reminder_at = overdue.next_reminder(job.reminder or policy.reminder, now)
-            job.reminder_at = job.acknowledged_until_at if checks.is_quiet(job, now) else reminder_at
+            job.reminder_at = _next_mention(job, policy, now)
             _put(job, decided, now)
         else:
             job.attention_at = now
         return
     _put(job, decided, now)
+
+
+def _next_mention(job: Job, policy: Policy, now: datetime) -> datetime | None:
+    if checks.is_quiet(job, now):
+        return job.acknowledged_until_at
+    if job.told not in (alerts.OVERDUE, alerts.REMINDER):
+        return now  # it became overdue while somebody wanted it quiet: nobody has been told
+    return overdue.next_reminder(job.reminder or policy.reminder, now)
