@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app import alerts, deadline, downtime, maintenance, overdue
 from app.alerts import News
 from app.db import Database, reason
+from app.deadline import Allowance
 from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import Facts, State, Verdict
 from app.settings import Settings
@@ -164,8 +165,12 @@ def _allowed(
     downtimes: Sequence[deadline.Downtime],
 ) -> Facts:
     """With what moves the deadline of this job. One that people were told of is not taken back."""
-    if facts.expected_at is None or facts.deadline_at is None or row.state == State.OVERDUE:
+    if facts.expected_at is None or facts.deadline_at is None:
         return facts
+    if row.state == State.OVERDUE:
+        # Reminders name the deadline that was in force, not the one before it was moved.
+        was_moved = row.state_since_at > facts.deadline_at
+        return replace(facts, allowance=Allowance(row.state_since_at, None, None)) if was_moved else facts
     spans = maintenance.spans(windows, row.server_id, row.id, facts.expected_at, facts.deadline_at)
     if not spans and not downtimes:
         return facts
@@ -222,8 +227,10 @@ def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datet
         values |= {"reminder_at": reminder_at, "attention_at": reminder_at}
         values["told"] = kind or row.told
     else:
-        values["told"] = row.told
-    news = News(row.id, kind, facts_to_tell(row.server_name, row.name, row.state, decided)) if kind else None
+        kind = _news_after_pause(row, decided.state, now)
+        values["told"] = kind or row.told
+    before = alerts.FAILED if kind == alerts.RECOVERED and row.told == alerts.FAILED else row.state
+    news = News(row.id, kind, facts_to_tell(row.server_name, row.name, before, decided)) if kind else None
     return Change(values, news)
 
 
@@ -239,6 +246,16 @@ def _overdue_news(row: Row[*tuple[Any, ...]], now: datetime) -> str | None:
         known = row.told in (alerts.OVERDUE, alerts.REMINDER)
         return alerts.REMINDER if known else alerts.OVERDUE
     return alerts.REMINDER if row.reminder_at and row.reminder_at < now else None
+
+
+def _news_after_pause(row: Row[*tuple[Any, ...]], state: State, now: datetime) -> str | None:
+    """What a run has changed while it was not to be told; what silence has changed is not for here."""
+    has_run = row.paused_at and row.last_ended_at and row.last_ended_at > row.paused_at
+    if row.state != State.PAUSED or state is State.PAUSED or not has_run:
+        return None
+    if state is State.FAILED:
+        return None if is_quiet(row, now) else alerts.FAILED
+    return alerts.RECOVERED if row.last_run_good and row.told in alerts.BAD_NEWS else None
 
 
 def facts_to_tell(server: str, job: str, previous_state: str, decided: Verdict) -> dict[str, object]:

@@ -237,6 +237,8 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     decided = checks.judge(job, policy, now)
     if decided.state is State.PAUSED:
         _put(job, decided, now)
+        if report.good:
+            _end_acknowledgement(job)
         return
     if decided.state is State.OVERDUE:
         still_told = before == State.OVERDUE and report.good
@@ -246,9 +248,13 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     _put(job, decided, now)
     kind = _news_kind(job, decided, report, now)
     if report.good and decided.state is not State.OVERDUE:
-        job.acknowledged_at = job.acknowledged_until_at = job.acknowledged_by = None
+        _end_acknowledgement(job)
     if kind:
         _tell(session, job, kind, before, decided, report, policy, now)
+
+
+def _end_acknowledgement(job: Job) -> None:
+    job.acknowledged_at = job.acknowledged_until_at = job.acknowledged_by = None
 
 
 def _tell(
