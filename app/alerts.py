@@ -43,6 +43,7 @@ def record(session: Session, news: Sequence[News], now: datetime, group_limit: i
 
 def _record_kind(session: Session, news: Sequence[News], now: datetime, group_limit: int) -> None:
     singly = routing.is_room(session, news[0].kind, len(news), group_limit, now)
+    singly = singly and not routing.is_any_waiting(session, [each.job_id for each in news])
     rows = [
         {
             "message_id": uuid.uuid4().hex,

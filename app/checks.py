@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import alerts, deadline, downtime, maintenance, overdue
 from app.alerts import News
-from app.db import Database
+from app.db import Database, reason
+from app.deadline import Allowance
 from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import Facts, State, Verdict
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 TASK = "overdue-backup-check"
 BATCH = 500
@@ -66,15 +71,24 @@ def run(
     two batches `may_go_on` can end it; the next pass finds what is left.
     """
     recorded = 0
-    downtime.notice(database, now)
+    _notice_downtime(database, now)
     while may_go_on() and _is_anything_due(database, now):
         with database.writing() as session:
             looked_at, told = _run_batch(session, policy, now)
         recorded += told
         if looked_at < BATCH:
             break
-    recorded += downtime.tell(database, now)
+    if may_go_on():  # else the digest would leave out what has not been looked at
+        recorded += downtime.tell(database, now)
     return _result(database, recorded)
+
+
+def _notice_downtime(database: Database, now: datetime) -> None:
+    try:
+        downtime.notice(database, now)
+    except (SQLAlchemyError, ValueError) as problem:
+        # It only excuses: without it an alert may come early, but it comes.
+        log.error("our own downtime can't be read: %s", reason(problem))
 
 
 def preview(database: Database, policy: Policy, at: datetime) -> list[tuple[str, str, Verdict]]:
@@ -151,8 +165,12 @@ def _allowed(
     downtimes: Sequence[deadline.Downtime],
 ) -> Facts:
     """With what moves the deadline of this job. One that people were told of is not taken back."""
-    if facts.expected_at is None or facts.deadline_at is None or row.state == State.OVERDUE:
+    if facts.expected_at is None or facts.deadline_at is None:
         return facts
+    if row.state == State.OVERDUE:
+        # Reminders name the deadline that was in force, not the one before it was moved.
+        was_moved = row.state_since_at > facts.deadline_at
+        return replace(facts, allowance=Allowance(row.state_since_at, None, None)) if was_moved else facts
     spans = maintenance.spans(windows, row.server_id, row.id, facts.expected_at, facts.deadline_at)
     if not spans and not downtimes:
         return facts
@@ -209,8 +227,10 @@ def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datet
         values |= {"reminder_at": reminder_at, "attention_at": reminder_at}
         values["told"] = kind or row.told
     else:
-        values["told"] = row.told
-    news = News(row.id, kind, facts_to_tell(row.server_name, row.name, row.state, decided)) if kind else None
+        kind = _news_after_pause(row, decided.state, now)
+        values["told"] = kind or row.told
+    before = alerts.FAILED if kind == alerts.RECOVERED and row.told == alerts.FAILED else row.state
+    news = News(row.id, kind, facts_to_tell(row.server_name, row.name, before, decided)) if kind else None
     return Change(values, news)
 
 
@@ -226,6 +246,16 @@ def _overdue_news(row: Row[*tuple[Any, ...]], now: datetime) -> str | None:
         known = row.told in (alerts.OVERDUE, alerts.REMINDER)
         return alerts.REMINDER if known else alerts.OVERDUE
     return alerts.REMINDER if row.reminder_at and row.reminder_at < now else None
+
+
+def _news_after_pause(row: Row[*tuple[Any, ...]], state: State, now: datetime) -> str | None:
+    """What a run has changed while it was not to be told; what silence has changed is not for here."""
+    has_run = row.paused_at and row.last_ended_at and row.last_ended_at > row.paused_at
+    if row.state != State.PAUSED or state is State.PAUSED or not has_run:
+        return None
+    if state is State.FAILED:
+        return None if is_quiet(row, now) else alerts.FAILED
+    return alerts.RECOVERED if row.last_run_good and row.told in alerts.BAD_NEWS else None
 
 
 def facts_to_tell(server: str, job: str, previous_state: str, decided: Verdict) -> dict[str, object]:

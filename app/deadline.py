@@ -62,7 +62,9 @@ def allow(
     """
     moved_at, maintenance_until_at = deadline_at, None
     for span in merged(maintenance):
-        if span.began_at < moved_at and expected_at < span.ended_at:
+        # Without a tolerance, one that begins with the expected time would else begin too late.
+        begins_in_time = span.began_at < moved_at or span.began_at == expected_at
+        if begins_in_time and expected_at < span.ended_at:
             moved_at += span.ended_at - max(span.began_at, expected_at)
             maintenance_until_at = span.ended_at
     credit_left, blamed = timedelta(seconds=credit_seconds), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import deadline, overdue
@@ -18,6 +18,7 @@ BEAT_SECONDS = 30
 GAP = timedelta(seconds=90)
 MEMBERS_TOLD = 100
 _OLDEST_FIRST = 200
+_MOMENT = timedelta(seconds=1)
 
 
 def beat(database: Database, now: datetime) -> None:
@@ -45,15 +46,31 @@ def _close(session: Session, began_at: datetime, now: datetime) -> None:
 
 
 def notice(database: Database, now: datetime) -> None:
-    """Record that reports can't be taken in at present, once the silence is long enough to mean that."""
+    """Record that reports can't be taken in at present, once the silence is long enough to mean that; and
+    have the check look at all that one which has just ended may concern: the digest tells of them."""
+    is_over = (Downtime.told_at.is_(None), Downtime.ended_at.is_not(None))
     with database.reading() as session:
         beat_at = _beat_at(session)
-        if beat_at is None or now - beat_at <= GAP:
-            return
-        known = session.scalar(select(Downtime.id).where(Downtime.began_at == beat_at))
-    if known is None:
+        is_silent = beat_at is not None and now - beat_at > GAP
+        is_known = is_silent and session.scalar(select(Downtime.id).where(Downtime.began_at == beat_at))
+        ended_at = session.scalar(select(func.max(Downtime.ended_at)).where(*is_over))
+    if is_silent and not is_known:
         with database.writing() as session:
             insert_if_absent(session, Downtime, began_at=beat_at)
+    if ended_at is not None:
+        with database.writing() as session:
+            _look_at_waiting(session, ended_at, now)
+
+
+def _look_at_waiting(session: Session, ended_at: datetime, now: datetime) -> None:
+    """Those that were due before it ended, though their deadline may still be ahead."""
+    # Spelled out: with a bound value SQLite would not take the partial index.
+    not_ok: ColumnElement[bool] = literal_column("state <> 'ok'")
+    waiting = and_(not_ok, Job.state.in_(("late", "failed")), Job.expected_at < ended_at)
+    session.execute(
+        update(Job).where(waiting, Job.attention_at >= now).values(attention_at=now - _MOMENT),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def since(session: Session, moment: datetime, now: datetime) -> list[deadline.Downtime]:

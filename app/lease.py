@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -18,12 +18,19 @@ def acquire(session: Session, name: str, holder: str, now: datetime) -> bool:
     """Take a lease that is free, run out or one's own; of two at once, one is told True."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     values = {"holder": holder, "expires_at": now + LEASE}
-    # What ends later than any lease can was written by a clock that has been set back since.
-    unbelievable_at = now + 2 * LEASE
-    may_be_taken = or_(Lease.holder == holder, Lease.expires_at <= now, Lease.expires_at > unbelievable_at)
+    may_be_taken = or_(Lease.holder == holder, ~_is_in_force(now))
     statement = dialect.insert(Lease).values(name=name, **values)
     taken = statement.on_conflict_do_update(index_elements=["name"], set_=values, where=may_be_taken)
     return session.connection().execute(taken.returning(literal(1))).first() is not None
+
+
+def _is_in_force(now: datetime) -> ColumnElement[bool]:
+    # What ends later than any lease can was written by a clock that has been set back since.
+    return and_(Lease.expires_at > now, Lease.expires_at <= now + 2 * LEASE)
+
+
+def is_held(session: Session, name: str, now: datetime) -> bool:
+    return session.scalar(select(Lease.name).where(Lease.name == name, _is_in_force(now))) is not None
 
 
 def renew(session: Session, name: str, holder: str, now: datetime) -> bool:

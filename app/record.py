@@ -244,6 +244,8 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     decided = checks.judge(job, policy, now)
     if decided.state is State.PAUSED:
         _put(job, decided, now)
+        if report.good:
+            _end_acknowledgement(job)
         return
     if decided.state is State.OVERDUE:
         still_told = before == State.OVERDUE and report.good
@@ -253,9 +255,13 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     _put(job, decided, now)
     kind = _news_kind(job, decided, report, now)
     if report.good and decided.state is not State.OVERDUE:
-        job.acknowledged_at = job.acknowledged_until_at = job.acknowledged_by = None
+        _end_acknowledgement(job)
     if kind:
         _tell(session, job, kind, before, decided, report, policy, now)
+
+
+def _end_acknowledgement(job: Job) -> None:
+    job.acknowledged_at = job.acknowledged_until_at = job.acknowledged_by = None
 
 
 def _tell(
@@ -329,10 +335,17 @@ def settings_changed(job: Job, policy: Policy, now: datetime) -> None:
     decided = checks.judge(job, policy, now)
     if decided.state is State.OVERDUE:
         if job.state == State.OVERDUE:
-            reminder_at = overdue.next_reminder(job.reminder or policy.reminder, now)
-            job.reminder_at = job.acknowledged_until_at if checks.is_quiet(job, now) else reminder_at
+            job.reminder_at = _next_mention(job, policy, now)
             _put(job, decided, now)
         else:
             job.attention_at = now
         return
     _put(job, decided, now)
+
+
+def _next_mention(job: Job, policy: Policy, now: datetime) -> datetime | None:
+    if checks.is_quiet(job, now):
+        return job.acknowledged_until_at
+    if job.told not in (alerts.OVERDUE, alerts.REMINDER):
+        return now  # it became overdue while somebody wanted it quiet: nobody has been told
+    return overdue.next_reminder(job.reminder or policy.reminder, now)

@@ -9,12 +9,12 @@ from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Select, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, exists, func, insert, select, update
+from sqlalchemy.orm import Session, aliased
 
-from app import fallbacks
+from app import fallbacks, lease
 from app.db import Database
-from app.models import Alert, Delivery, Job, Lease, Server
+from app.models import Alert, Delivery, Job, Server
 
 # Kinds that a check finds together, and so are complete when it ends; the others come in one by one.
 FOUND_TOGETHER = ("overdue", "reminder")
@@ -31,6 +31,7 @@ class Waiting:
     """An alert that has no message yet."""
 
     alert_id: int
+    kind: str
     job_id: int
     server: str
     facts: dict[str, Any]
@@ -45,10 +46,17 @@ def is_room(session: Session, kind: str, count: int, limit: int, now: datetime) 
     return count <= limit - _sent_lately(session, kind, now) and session.scalar(waits) is None
 
 
+def is_any_waiting(session: Session, job_ids: Sequence[int | None]) -> bool:
+    """Whether one of these jobs has an alert without a message: what is newer must not overtake that."""
+    waits = select(Alert.id).where(Alert.routed_at.is_(None), Alert.job_id.in_(job_ids)).limit(1)
+    return session.scalar(waits) is not None
+
+
 def _sent_lately(session: Session, kind: str, now: datetime) -> int:
-    """Messages of a kind within the last minute."""
+    """Messages of a kind within the last minute; later ones are of a clock that has been set back since."""
     lately = select(func.count()).where(
         Alert.created_at > now - WINDOW,
+        Alert.created_at <= now + WINDOW,
         Alert.kind == kind,
         Alert.group_id.is_(None),
         Alert.routed_at.is_not(None),
@@ -85,7 +93,12 @@ def route(database: Database, limit: int, now: datetime, check: str) -> int:
     if not kinds:
         return 0
     with database.writing() as session:
-        messages = [each for kind in kinds for each in _route_kind(session, kind, limit, now)]
+        waiting = [Waiting(*row) for row in session.execute(_unrouted(kinds))]
+        messages = [
+            each
+            for kind in kinds
+            for each in _route_kind(session, kind, [one for one in waiting if one.kind == kind], limit, now)
+        ]
         # In the order in which things happened, because a channel keeps the order of these rows.
         deliver(session, [(alert_id, job_id) for _first, alert_id, job_id in sorted(messages)], now)
     return len(messages)
@@ -96,25 +109,25 @@ def _ready(session: Session, now: datetime, check: str) -> list[str]:
     found = session.execute(oldest.group_by(Alert.kind)).all()
     if not found:
         return []
-    is_checking = session.scalar(select(Lease.name).where(Lease.name == check, Lease.expires_at > now))
+    is_checking = lease.is_held(session, check, now)
     return [
         kind
         for kind, created_at in found
-        if (not is_checking if kind in FOUND_TOGETHER else created_at <= now - WINDOW)
+        # Written more than a minute ahead, it was by a clock that has been set back since.
+        if (not is_checking if kind in FOUND_TOGETHER else abs(now - created_at) >= WINDOW)
     ]
 
 
 def _route_kind(
-    session: Session, kind: str, limit: int, now: datetime
+    session: Session, kind: str, waiting: Sequence[Waiting], limit: int, now: datetime
 ) -> Iterator[tuple[int, int, int | None]]:
     """For each message: the alert that comes first in it, the one that stands for it, the job of a single."""
-    waiting = [Waiting(*row) for row in session.execute(_unrouted(kind))]
     if limit == 0 or len(waiting) <= limit - _sent_lately(session, kind, now):
         groups = [[each] for each in waiting]
     else:
         by_server = sorted(waiting, key=lambda each: each.server)
         groups = [list(members) for _server, members in groupby(by_server, lambda each: each.server)]
-        groups = groups if len(groups) <= limit else [waiting]
+        groups = groups if len(groups) <= limit else [list(waiting)]
     for members in groups:
         first = min(each.alert_id for each in members)
         if len(members) == 1:
@@ -126,12 +139,17 @@ def _route_kind(
             yield first, head, None
 
 
-def _unrouted(kind: str) -> Select[*tuple[Any, ...]]:
+def _unrouted(kinds: Sequence[str]) -> Select[*tuple[Any, ...]]:
+    """Of each job the first alert only: the next one goes out later, in whatever groups they are."""
+    earlier = aliased(Alert)
+    is_first = ~exists().where(
+        earlier.job_id == Alert.job_id, earlier.id < Alert.id, earlier.routed_at.is_(None)
+    )
     return (
-        select(Alert.id, Alert.job_id, Server.name, Alert.facts, Alert.created_at)
+        select(Alert.id, Alert.kind, Alert.job_id, Server.name, Alert.facts, Alert.created_at)
         .join(Job, Job.id == Alert.job_id)
         .join(Server)
-        .where(Alert.routed_at.is_(None), Alert.kind == kind)
+        .where(Alert.routed_at.is_(None), Alert.kind.in_(kinds), is_first)
         .order_by(Alert.id)
         .limit(_MOST_AT_ONCE)
         .with_for_update(skip_locked=True, of=Alert)

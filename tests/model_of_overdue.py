@@ -117,6 +117,7 @@ class ModelJob:
     good_at: datetime | None = None
     last_good: bool = True
     paused: bool = False
+    paused_since_at: datetime | None = None
     paused_until_at: datetime | None = None
 
     seen: str = "new"  # the state at the last look
@@ -190,7 +191,7 @@ class ModelJob:
         before, self.seen = self.seen, self.state(now)
         if self.seen != "overdue":
             self.remind_at = None
-            return None
+            return self.tell(self.after_pause(before))
         if before != "overdue":
             kind = "reminder" if self.told in ("overdue", "reminder") else "overdue"
             self.remind_at = self.following(now)
@@ -203,6 +204,16 @@ class ModelJob:
             return None
         self.told = kind
         return kind
+
+    def after_pause(self, before: str) -> str | None:
+        """What a run has brought during a pause is told when that ends by itself; who ends it, sees it."""
+        if before != "paused" or self.seen == "paused" or not self.paused_since_at or not self.last_at:
+            return None
+        if self.last_at <= self.paused_since_at:
+            return None
+        if self.seen == "failed":
+            return "failed"
+        return "recovered" if self.last_good and self.told in BAD_NEWS else None
 
     def following(self, at: datetime) -> datetime | None:
         steps = {"onetime": None, "every_day": at + DAY, "every_week": at + 7 * DAY}

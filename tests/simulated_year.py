@@ -302,7 +302,7 @@ def _apply_to_model(model: ModelJob, client: Client, change: Settings, now: date
     if change.reminder is not None:
         model.reminder = change.reminder
     if change.pause:
-        model.paused, model.paused_until_at = True, change.pause_until_at
+        model.paused, model.paused_since_at, model.paused_until_at = True, now, change.pause_until_at
     if change.resume:
         model.paused, model.paused_until_at = False, None
     if change.plan:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app import checks
+from app import checks, record
+from app.checks import Policy
 from app.clock import utcnow
 from app.db import Database
 from app.models import Job
@@ -65,6 +66,24 @@ def test_an_acknowledged_failure_stays_quiet_night_after_night_and_when_it_falls
     assert alert_kinds(database) == ["failed"]
     send(database, backup_body(DUE + 4 * DAY), DUE + 4 * DAY)
     assert alert_kinds(database) == ["failed", "recovered"]
+
+
+def test_what_became_overdue_in_quiet_is_told_once_the_acknowledgement_is_withdrawn(
+    database: Database,
+) -> None:
+    """Even where nobody is reminded: it was never told that it is overdue."""
+    policy = Policy(3600, "onetime")
+    send(database, backup_body(NOON, ParsedResult="Fatal"), NOON)
+    acknowledge(database)
+    checks.run(database, policy, DUE + 2 * HOUR)
+    assert alert_kinds(database) == ["failed"]
+    with database.writing() as rows:
+        job = rows.scalars(select(Job)).one()
+        job.acknowledged_at = None
+        record.settings_changed(job, policy, DUE + 3 * HOUR)
+    for day in range(1, 5):
+        checks.run(database, policy, DUE + 3 * HOUR + day * DAY)
+    assert len(alert_kinds(database)) == 2
 
 
 # --- the page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from app import checks, downtime
 from app.checks import Policy
@@ -164,3 +164,41 @@ def test_a_job_overdue_before_the_downtime_is_not_taken_back(database: Database)
     checks.run(database, POLICY, DUE + 10 * HOUR)
     assert alert_kinds(database) == ["overdue"]
     assert only_job(database).state == "overdue"
+
+
+def test_a_check_right_after_a_short_downtime_tells_of_all_that_were_due_in_it(database: Database) -> None:
+    """Late by less than the tolerance: their deadline is still ahead when the digest is made."""
+    send(database, backup_body(NOON, seconds=0), NOON)
+    send(database, backup_body(NOON + 2 * HOUR, seconds=0, name="Due later"), NOON + 2 * HOUR)
+    downtime.beat(database, DUE)
+    alive(database, DUE + MINUTE)
+    checks.run(database, POLICY, DUE + MINUTE)
+    assert set(states(database).values()) == {"late", "ok"}
+    alive(database, DUE + 10 * MINUTE)
+    downtime.beat(database, DUE + 30 * MINUTE)
+    alive(database, DUE + 40 * MINUTE)
+    checks.run(database, POLICY, DUE + 40 * MINUTE)
+    assert [each["job"] for each in digests(database)[0]["members"]] == ["Documents nightly"]
+    for minutes in (60, 79, 81):
+        alive(database, DUE + minutes * MINUTE)
+        checks.run(database, POLICY, DUE + minutes * MINUTE)
+    assert alert_kinds(database) == ["unverified", "overdue"]
+
+
+def test_a_check_that_is_cut_off_leaves_the_digest_to_the_next(database: Database) -> None:
+    send(database, backup_body(NOON, seconds=0), NOON)
+    downtime.beat(database, DUE - HOUR)
+    downtime.beat(database, DUE + 4 * HOUR)
+    checks.run(database, POLICY, DUE + 4 * HOUR + MINUTE, lambda: False)
+    assert alert_kinds(database) == []
+    checks.run(database, POLICY, DUE + 4 * HOUR + MINUTE)
+    assert alert_kinds(database) == ["unverified"]
+
+
+def test_a_damaged_sign_of_life_stops_no_alert(database: Database) -> None:
+    send(database, backup_body(NOON, seconds=0), NOON)
+    downtime.beat(database, NOON)
+    with database.writing() as rows:
+        rows.execute(text("UPDATE heartbeat SET beat_at = 'rubbish'"))
+    checks.run(database, POLICY, DUE + 2 * HOUR)
+    assert alert_kinds(database) == ["overdue"]

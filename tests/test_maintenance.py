@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, event, select, text
 
 from app import checks, maintenance
 from app.db import Database
@@ -143,3 +144,33 @@ def test_a_look_ahead_knows_of_maintenance(database: Database) -> None:
     assert len(checks.preview(database, POLICY, NOON + 2 * DAY)) == 1
     _add(database, Window(starts_at=NOON, ends_at=NOON + 9 * DAY))
     assert checks.preview(database, POLICY, NOON + 2 * DAY) == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["starts_at = 'rubbish'", "starts_at = NULL, weekdays = 'sat', start_time = 5", "zone = 'Mars'"]
+)
+def test_a_damaged_window_is_left_out_and_the_others_hold(database: Database, damage: str) -> None:
+    for name in ("Photos", "Mail"):
+        send(database, backup_body(NOON, seconds=0, name=name), NOON)
+    for job in _jobs(database):
+        _add(database, Window(job_id=job.id, starts_at=NOON, ends_at=NOON + 9 * DAY))
+    with database.writing() as rows:
+        rows.execute(text(f"UPDATE maintenance_window SET {damage}, ends_at = NULL WHERE id = 1"))
+    checks.run(database, POLICY, NOON + 2 * DAY)
+    assert {each.name: each.state for each in _jobs(database)} == {"Photos": "overdue", "Mail": "late"}
+
+
+def test_removing_a_window_does_not_look_through_all_jobs(database: Database) -> None:
+    plans: list[str] = []
+
+    def explain(connection: Connection, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
+        if statement.startswith("UPDATE job"):
+            plan = connection.connection.cursor()
+            plan.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.extend(row[3] for row in plan.fetchall())
+
+    _add(database, SATURDAYS)
+    event.listen(database.engine, "before_cursor_execute", explain)
+    with database.writing() as rows:
+        maintenance.remove(rows, rows.scalars(select(MaintenanceWindow)).one(), NOON)
+    assert plans == ["SEARCH job USING INDEX ix_job_not_ok (state=?)"]
