@@ -21,8 +21,12 @@ _OLDEST_FIRST = 200
 _MOMENT = timedelta(seconds=1)
 
 
-def beat(database: Database, now: datetime) -> None:
-    """Say that reports can be taken in, at most every `BEAT_SECONDS`; a silence before it is recorded."""
+def beat(database: Database, now: datetime, silent_seconds: float | None = None) -> None:
+    """Say that reports can be taken in, at most every `BEAT_SECONDS`; a silence before it is recorded.
+
+    `silent_seconds` tells for how long at most this very process has not been there, whatever the database
+    knows of it: reports could be taken in while no sign of life could be written, or the clock was set.
+    """
     with database.reading() as session:
         beat_at = _beat_at(session)
     if beat_at is not None and timedelta() <= now - beat_at < timedelta(seconds=BEAT_SECONDS / 2):
@@ -31,8 +35,12 @@ def beat(database: Database, now: datetime) -> None:
         if insert_if_absent(session, Heartbeat, name=WEB, beat_at=now):
             return
         beat_at = session.scalar(select(Heartbeat.beat_at).where(Heartbeat.name == WEB).with_for_update())
+        if beat_at is not None and silent_seconds is not None:
+            beat_at = max(beat_at, now - timedelta(seconds=silent_seconds))
         if beat_at is not None and now - beat_at > GAP:
             _close(session, beat_at, now)
+        else:
+            _take_back(session)
         session.execute(update(Heartbeat).where(Heartbeat.name == WEB).values(beat_at=now))
 
 
@@ -43,6 +51,11 @@ def _beat_at(session: Session) -> datetime | None:
 def _close(session: Session, began_at: datetime, now: datetime) -> None:
     insert_if_absent(session, Downtime, began_at=began_at)
     session.execute(update(Downtime).where(Downtime.ended_at.is_(None)).values(ended_at=now))
+
+
+def _take_back(session: Session) -> None:
+    """A check thought that nobody was there to take reports in."""
+    session.execute(update(Downtime).where(Downtime.ended_at.is_(None)).values(ended_at=Downtime.began_at))
 
 
 def notice(database: Database, now: datetime) -> None:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, and_, delete, literal_column, select, update
 from sqlalchemy.orm import Session
 
+from app import deadline
 from app.deadline import Span
 from app.models import Job, MaintenanceWindow
 from app.recurrence import WEEKDAYS
@@ -18,6 +19,7 @@ from app.recurrence import WEEKDAYS
 log = logging.getLogger(__name__)
 
 LONGEST_MINUTES = 7 * 24 * 60
+_LONGEST_REACH = timedelta(days=400)
 
 
 class WindowError(ValueError):
@@ -157,15 +159,14 @@ def spans(
     mine = [each for each in windows if each.concerns(server_id, job_id)]
     if not mine:
         return []
-    # What stops the clock may carry the deadline into the next window.
-    reach = to_at + sum((_longest(each) for each in mine), timedelta())
-    return [span for each in mine for span in each.spans(from_at, reach)]
-
-
-def _longest(window: Window) -> timedelta:
-    if window.starts_at and window.ends_at:
-        return window.ends_at - window.starts_at
-    return timedelta(minutes=window.duration_minutes) * 7
+    reach = to_at
+    while True:
+        # What stops the clock may carry the deadline into the next window.
+        found = [span for each in mine for span in each.spans(from_at, reach)]
+        moved = deadline.allow(from_at, to_at, found, (), 0)
+        if moved is None or moved.deadline_at <= reach or reach - to_at > _LONGEST_REACH:
+            return found
+        reach = moved.deadline_at
 
 
 def add(session: Session, name: str, window: Window, now: datetime) -> MaintenanceWindow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,10 +30,18 @@ class Presence:
         self._thread.join(5)
 
     def _run(self) -> None:
+        silent_seconds = None
         while True:
+            began = _uptime_seconds()
             try:
-                downtime.beat(self._database, clock.utcnow())
+                downtime.beat(self._database, clock.utcnow(), silent_seconds)
             except SQLAlchemyError as problem:
                 log.error("no sign of life could be written: %s", str(problem).partition("\n")[0])
             if self._over.wait(downtime.BEAT_SECONDS):
                 return
+            silent_seconds = _uptime_seconds() - began
+
+
+def _uptime_seconds() -> float:
+    """Of the machine, its sleep included; nobody can set this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

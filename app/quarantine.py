@@ -7,8 +7,8 @@ from datetime import datetime
 from app import retention
 from app.db import Database
 from app.models import QuarantinedBody
-from app.record import Body, Sender
 from app.reports import UnusableReport
+from app.upload import Body, Sender
 
 
 def keep(database: Database, body: Body, problem: UnusableReport, sender: Sender, *, now: datetime) -> None:

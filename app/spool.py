@@ -22,8 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import accounts, quarantine, record
 from app.checks import Policy
 from app.db import Database, is_out_of_reach, reason
-from app.record import Body, Sender
 from app.reports import UnusableReport, parse
+from app.upload import Body, Sender
 
 FOLDER = "spool"
 DAMAGED = "damaged"
@@ -35,6 +35,7 @@ _UNFINISHED = ".unfinished"
 _STALE_SECONDS = 3600
 _COUNTED_SECONDS = 1.0  # for so long a count is believed that others may have changed
 _RECENT_SECONDS = 5.0
+_FAMILIAR_KEYS = 1000
 # Whatever a file that we did not write, or wrote with a fault, can make our own code raise.
 _UNTAKABLE = (
     ArithmeticError,
@@ -77,6 +78,7 @@ class Spool:
         self._count = 0
         self._used_bytes = 0
         self._added_at = -_RECENT_SECONDS
+        self._familiar: dict[str, None] = {}
 
     def count(self) -> int:
         """How many reports wait; what other processes did in the last second may be missing."""
@@ -88,13 +90,28 @@ class Spool:
         """Whether a report had to be kept here some seconds ago: then the next need not wait long."""
         return time.monotonic() - self._added_at < _RECENT_SECONDS
 
+    def recognize(self, key_hash: str) -> None:
+        """Remember a key that was good when it could be checked."""
+        with self._lock:
+            self._familiar.pop(key_hash, None)
+            self._familiar[key_hash] = None
+            while len(self._familiar) > _FAMILIAR_KEYS:
+                del self._familiar[next(iter(self._familiar))]
+
     def add(self, arrival: Arrival) -> None:
-        """Keep a report so that it survives a power cut. Raises SpoolFull and OSError."""
+        """Keep a report so that it survives a power cut. Raises SpoolFull and OSError.
+
+        Keys that nobody has seen may fill one half only: made-up ones must not shut out the good ones.
+        """
         content = _encoded(arrival)
         with self._lock:
             self._recount()
-            if self._used_bytes + len(content) > self._max_bytes:
-                raise SpoolFull(f"the spool may take {self._max_bytes} bytes")
+            is_familiar = arrival.key_hash is None or arrival.key_hash in self._familiar
+            limit = self._max_bytes if is_familiar else self._max_bytes // 2
+            if self._used_bytes + len(content) > limit:
+                raise SpoolFull(
+                    f"the spool may take {limit} bytes{'' if is_familiar else ' of unknown keys'}"
+                )
             self._count += 1
             self._used_bytes += len(content)
         try:

@@ -13,8 +13,8 @@ from app.checks import Policy
 from app.clock import iso
 from app.db import Database
 from app.models import Alert, Channel, Job
-from app.record import Body, Sender
 from app.reports import parse
+from app.upload import Body, Sender
 
 SAMPLES = Path(__file__).parent / "samples"
 POLICY = Policy(tolerance_seconds=3600, reminder="every_day")

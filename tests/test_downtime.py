@@ -202,3 +202,22 @@ def test_a_damaged_sign_of_life_stops_no_alert(database: Database) -> None:
         rows.execute(text("UPDATE heartbeat SET beat_at = 'rubbish'"))
     checks.run(database, POLICY, DUE + 2 * HOUR)
     assert alert_kinds(database) == ["overdue"]
+
+
+def test_a_process_that_was_there_all_the_time_had_no_downtime(database: Database) -> None:
+    """It could write no sign of life for an hour, or the clock was set; the spool took the reports."""
+    downtime.beat(database, NOON)
+    downtime.beat(database, NOON + HOUR, 30.0)
+    assert downtimes(database) == []
+    downtime.beat(database, NOON + 2 * HOUR, 300.0)
+    assert downtimes(database) == [(NOON + 2 * HOUR - 5 * MINUTE, NOON + 2 * HOUR)]
+
+
+def test_what_a_check_took_for_a_downtime_is_taken_back(database: Database) -> None:
+    send(database, backup_body(NOON, seconds=0), NOON)
+    downtime.beat(database, DUE - MINUTE)
+    downtime.notice(database, DUE + 30 * MINUTE)
+    downtime.beat(database, DUE + 40 * MINUTE, 30.0)
+    alive(database, DUE + 2 * HOUR)
+    checks.run(database, POLICY, DUE + HOUR + MINUTE)
+    assert alert_kinds(database) == ["overdue"]

@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import Connection, event, select, text
 
 from app import checks, maintenance
+from app.checks import Policy
 from app.db import Database
 from app.deadline import Span
 from app.maintenance import Window, WindowError
 from app.models import MaintenanceWindow
+from app.recurrence import WEEKDAYS
 from tests.stage import NOON, POLICY, alert_kinds, backup_body, only_job, send
 
 HOUR = timedelta(hours=1)
@@ -174,3 +176,15 @@ def test_removing_a_window_does_not_look_through_all_jobs(database: Database) ->
     with database.writing() as rows:
         maintenance.remove(rows, rows.scalars(select(MaintenanceWindow)).one(), NOON)
     assert plans == ["SEARCH job USING INDEX ix_job_not_ok (state=?)"]
+
+
+def test_a_long_tolerance_is_carried_on_from_window_to_window(database: Database) -> None:
+    """Twelve hours of maintenance a day: forty days of tolerance take eighty."""
+    send(database, backup_body(NOON, seconds=0), NOON)
+    every_day = Window(weekdays=frozenset(WEEKDAYS), start_time="12:00", duration_minutes=720)
+    _add(database, every_day)
+    policy = Policy(40 * 86400, "every_day")
+    checks.run(database, policy, NOON + DAY + 80 * DAY - MINUTE)
+    assert alert_kinds(database) == []
+    checks.run(database, policy, NOON + DAY + 80 * DAY + MINUTE)
+    assert alert_kinds(database) == ["overdue"]

@@ -15,8 +15,8 @@ from app import checks, jobs, quarantine, record
 from app.checks import Policy
 from app.db import Database
 from app.models import Job, JobSchedule, QuarantinedBody, Report, ReportBody, Server, Total
-from app.record import Body, Sender
 from app.reports import UnusableReport
+from app.upload import Body, Sender
 from tests.stage import NOON, POLICY, SAMPLES, SENDER, alert_kinds, backup_body, new_database, only_job, send
 
 HOUR = timedelta(hours=1)

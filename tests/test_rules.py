@@ -62,6 +62,7 @@ ROOMS: dict[str, set[str]] = {
         "archive",
         "spool",
         "quarantine",
+        "upload",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {

@@ -311,3 +311,19 @@ def test_the_spool_says_when_it_is_full(tmp_path: Path) -> None:
     with pytest.raises(SpoolFull):
         small.add(Arrival(spool.Body(b"x" * 100, ""), SENDER, datetime.now(UTC)))
     assert small.count() == 0
+
+
+def test_made_up_keys_shut_out_no_key_that_was_good(tmp_path: Path) -> None:
+    small, known = Spool(tmp_path, 20_000), "a" * 64
+    small.recognize(known)
+
+    def add_with(key_hash: str) -> None:
+        small.add(Arrival(spool.Body(b"x" * 1000, ""), SENDER, datetime.now(UTC), key_hash))
+
+    with pytest.raises(SpoolFull, match="unknown keys"):
+        for number in range(100):
+            add_with(f"{number:064}")
+    before = small.count()
+    assert before > 0
+    add_with(known)
+    assert small.count() == before + 1

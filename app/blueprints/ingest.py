@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import access, accounts, clock, keys, quarantine, record
 from app.checks import Policy
 from app.db import Database, database, is_out_of_reach, reason
-from app.record import Body, Sender
 from app.reports import Report, UnusableReport, parse
 from app.spool import OPEN_NETWORK, UNCHECKED, Arrival, Spool, SpoolFull
+from app.upload import Body, Sender
 
 bp = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
@@ -111,7 +111,10 @@ def _caller() -> Caller | None:
 def _known(key: str) -> Sender | None:
     with database().reading() as rows:
         found = accounts.find_key(rows, key, accounts.UPLOAD)
-        return Sender(found.id, found.label, access.address(), found.used_at) if found else None
+        if found is None:
+            return None
+        _spool().recognize(found.key_hash)
+        return Sender(found.id, found.label, access.address(), found.used_at)
 
 
 def _database() -> Database:

@@ -1,0 +1,28 @@
+"""What came: a body, and who carried it in."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+
+COMPRESSION = 1  # a third of the time of the default for a tenth more bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who carried the report in: the key (None on an open network) and the address."""
+
+    key_id: int | None
+    key_label: str
+    address: str
+    key_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    raw: bytes
+    content_type: str
+
+    def compressed(self) -> bytes:
+        return zlib.compress(self.raw, COMPRESSION)
