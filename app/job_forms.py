@@ -34,23 +34,34 @@ DAYS = {
 }
 
 
-class PauseForm(FlaskForm):  # type: ignore[misc]
-    until = DateTimeLocalField(_l("Until (empty: until resumed)"), [Optional()], format=LOCAL_FORMATS)
+class EndForm(FlaskForm):  # type: ignore[misc]
+    """A form whose field `until` names the end of something, or nothing."""
+
+    def validate_end(self, zone: str, now: datetime) -> bool:
+        """Whether the form can be used; what is wrong stands beside its field."""
+        if not self.validate():
+            return False
+        until_at = self.until_at(zone)
+        if until_at is not None and until_at <= now:
+            self.until.errors = [_("This time is over already.")]
+            return False
+        return True
 
     def until_at(self, zone: str) -> datetime | None:
         return in_zone(self.until.data, zone) if self.until.data else None
 
 
-class AcknowledgeForm(FlaskForm):  # type: ignore[misc]
+class PauseForm(EndForm):
+    until = DateTimeLocalField(_l("Until (empty: until resumed)"), [Optional()], format=LOCAL_FORMATS)
+
+
+class AcknowledgeForm(EndForm):
     until = DateTimeLocalField(_l("Until (empty: until it recovers)"), [Optional()], format=LOCAL_FORMATS)
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
         # The form to pause stands on the same page, where an id may be used once.
         self.until.id = self.until.label.field_id = "acknowledge-until"
-
-    def until_at(self, zone: str) -> datetime | None:
-        return in_zone(self.until.data, zone) if self.until.data else None
 
 
 class ToleranceForm(FlaskForm):  # type: ignore[misc]

@@ -218,13 +218,10 @@ def _back(job_id: int, message: str) -> ResponseReturnValue:
 @bp.post(f"/{_JOB}/pause")
 @access.administrator
 def pause(job_id: int) -> ResponseReturnValue:
-    form = PauseForm()
-    if not form.validate():
+    form, zone = PauseForm(), access.settings().timezone
+    if not form.validate_end(zone, clock.utcnow()):
         return _page(job_id, form), 400
-    until_at = form.until_at(access.settings().timezone)
-    if until_at is not None and until_at <= clock.utcnow():
-        form.until.errors = [_("This time is over already.")]
-        return _page(job_id, form), 400
+    until_at = form.until_at(zone)
     with _changing(job_id, "job paused") as (job, told, now):
         job.paused_at = job.paused_at if job.state == "paused" else now
         job.paused_until_at = until_at
@@ -244,13 +241,10 @@ def resume(job_id: int) -> ResponseReturnValue:
 @access.administrator
 def acknowledge(job_id: int) -> ResponseReturnValue:
     """Somebody knows: no reminder and no further failure is told until it recovers, or until a time."""
-    form = AcknowledgeForm()
-    if not form.validate():
+    form, zone = AcknowledgeForm(), access.settings().timezone
+    if not form.validate_end(zone, clock.utcnow()):
         return _page(job_id, form), 400
-    until_at = form.until_at(access.settings().timezone)
-    if until_at is not None and until_at <= clock.utcnow():
-        form.until.errors = [_("This time is over already.")]
-        return _page(job_id, form), 400
+    until_at = form.until_at(zone)
     with database().reading() as rows:
         if _find(rows, job_id).state not in ("overdue", "failed"):
             flash(_("Nothing to acknowledge: this backup is neither overdue nor failing."), "warning")
