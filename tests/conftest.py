@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -34,12 +35,20 @@ def require_tool(name: str) -> str:
 def unused_port() -> int:
     """A port that is free, and so is the one above it, where the cron service goes by default.
 
-    Taken from below the range the kernel uses for outgoing connections, which would race with the test.
+    Taken from below the range the kernel uses for outgoing connections, which would race with the test. Each
+    process that runs tests has its own part of them and gives each out once, for they are bound later.
     """
-    while True:
-        port = random.randrange(20000, 32000, 2)  # noqa: S311  (no secret)
-        if _is_free(port) and _is_free(port + 1):
-            return port
+    return next(port for port in _PORTS if _is_free(port) and _is_free(port + 1))
+
+
+def _ports() -> Iterator[int]:
+    part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    mine = list(range(20000 + part * 1500, 20000 + (part + 1) * 1500, 2))
+    random.shuffle(mine)
+    return itertools.cycle(mine)
+
+
+_PORTS = _ports()
 
 
 def _is_free(port: int) -> bool:
