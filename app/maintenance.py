@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_MINUTES = 7 * 24 * 60
 _LONGEST_REACH = timedelta(days=400)
+_MOMENT = timedelta(seconds=1)
 
 
 class WindowError(ValueError):
@@ -159,7 +160,7 @@ def spans(
     mine = [each for each in windows if each.concerns(server_id, job_id)]
     if not mine:
         return []
-    reach = to_at
+    reach = to_at + _MOMENT  # a window may begin right at the deadline
     while True:
         # What stops the clock may carry the deadline into the next window.
         found = [span for each in mine for span in each.spans(from_at, reach)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from app import quarantine, record, retention
+from app import quarantine, retention, upload
 from app.db import Database
 from app.models import QuarantinedBody
 from app.record import Body
@@ -37,7 +37,7 @@ def test_together_they_take_no_more_than_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "QUARANTINE_BYTES", 10_000)
-    monkeypatch.setattr(record, "COMPRESSION", 0)
+    monkeypatch.setattr(upload, "COMPRESSION", 0)
     database = new_database(tmp_path)
     for length in (4000, 3000, 2000, 3500, 50):
         keep(database, b"x" * length)
