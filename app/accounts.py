@@ -44,6 +44,22 @@ class Identity:
     user_id: int
     username: str
     role: str
+    language: str | None = None
+    timezone: str | None = None
+    layout: str | None = None
+    password_is_initial: bool = False
+
+    @classmethod
+    def of(cls, user: User) -> Identity:
+        return cls(
+            user.id,
+            user.username,
+            user.role,
+            user.language,
+            user.timezone,
+            user.layout,
+            user.password_is_initial,
+        )
 
     @property
     def is_administrator(self) -> bool:
@@ -76,6 +92,7 @@ def set_password(session: Session, username: str, password: str) -> None:
     """Change it and end every session of the user. Raises AccountError."""
     user = find_user(session, username)
     user.password_hash = _hash(password)
+    user.password_is_initial = False
     session.execute(delete(UserSession).where(UserSession.user_id == user.id))
     session.execute(delete(LoginFailure).where(LoginFailure.username == username))
 
@@ -166,7 +183,7 @@ def identify(session: Session, token: str, now: datetime) -> tuple[Identity | No
     if row is None or row.expires_at <= now:
         return None, False
     user = row.user
-    return Identity(user.id, user.username, user.role), now - row.seen_at > _SEEN_EVERY
+    return Identity.of(user), now - row.seen_at > _SEEN_EVERY
 
 
 def renew(session: Session, token: str, now: datetime, hours: int) -> None:

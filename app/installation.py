@@ -205,7 +205,8 @@ def _make_first_access(session: Session, settings: Settings, now: datetime) -> F
     if session.scalar(select(User.id).limit(1)) is not None:
         return None
     password = settings.admin_password or secrets.token_urlsafe(12)
-    accounts.add_user(session, "admin", password, accounts.ADMINISTRATOR, now)
+    admin = accounts.add_user(session, "admin", password, accounts.ADMINISTRATOR, now)
+    admin.password_is_initial = not settings.admin_password
     key = ""
     if session.scalar(select(ApiKey.id).limit(1)) is None:
         key = accounts.add_key(session, "first upload key", accounts.UPLOAD, now)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_babel import format_datetime, format_decimal, format_timedelta, get_babel, get_locale
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
-from app import access, clock, watch
+from app import access, clock, navigation, watch
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -78,6 +78,8 @@ def _context() -> dict[str, object]:
         "configured_interval": watch.configured,
         "language": str(get_locale() or "en").replace("_", "-"),
         "version": VERSION,
+        "settings_pages": navigation.settings_pages,
+        "has_view": current_app.view_functions.__contains__,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,37 +9,22 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from sqlalchemy import update
 
 from app import clock
 from app.db import Database
 from app.models import Job, MaintenanceWindow
 from tests import factories
-from tests.conftest import CHECKOUT, SAMPLES, require_tool
-from tests.processes import PASSWORD, Veilleur, until
-
-SCREENSHOTS = CHECKOUT / "build" / "screenshots"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-SIZES = {"1280": (1280, 900), "390": (390, 844)}
+from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.conftest import SAMPLES
+from tests.processes import Veilleur, until
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = require_tool("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -51,52 +35,16 @@ def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
         yield installed
 
 
-class Visitor:
-    """A page that remembers everything that went wrong behind it."""
-
-    def __init__(self, context: BrowserContext, origin: str) -> None:
-        self.page: Page = context.new_page()
-        self.origin = origin
-        self.wrong: list[str] = []
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
-        self.page.on("request", lambda request: self._request(request.url))
-
-    def _console(self, message: object) -> None:
-        text = f"{message.type}: {message.text}"  # type: ignore[attr-defined]
-        if message.type in ("error", "warning"):  # type: ignore[attr-defined]
-            self.wrong.append(text)
-
-    def _request(self, url: str) -> None:
-        parts = urlsplit(url)
-        if f"{parts.scheme}://{parts.netloc}" != self.origin:
-            self.wrong.append(f"left the origin: {url}")
-
-    def go(self, path: str) -> Page:
-        self.page.goto(self.origin + path)
-        return self.page
-
-    def log_in(self) -> None:
-        self.go("/login")
-        self.page.get_by_label("User name").fill("admin")
-        self.page.get_by_label("Password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Log in").click()
-        self.page.wait_for_url(self.origin + "/")
-
-
 @pytest.fixture
 def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
-    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
-    visitor = Visitor(context, veilleur.url)
-    yield visitor
-    context.close()
-    assert visitor.wrong == []
+    with visit(browser, veilleur.url) as visitor:
+        yield visitor
 
 
 def test_an_interval_chosen_in_the_form_is_in_force_at_once(visitor: Visitor, veilleur: Veilleur) -> None:
     visitor.log_in()
     page = visitor.page
-    page.get_by_role("link", name="Monitoring").click()
+    page.get_by_role("link", name="Settings").click()
     page.get_by_label("Every 5 minutes").check()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved. In force: Every 5 minutes.")).to_be_visible()
@@ -256,7 +204,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
 def test_every_page_is_accessible_and_fits_the_screen(
     browser: Browser, veilleur: Veilleur, job_id: int, scheme: str, size: str
@@ -269,18 +217,18 @@ def test_every_page_is_accessible_and_fits_the_screen(
     )
     visitor = Visitor(context, veilleur.url)
     page = visitor.go("/login")
-    problems = _look(page, "login", f"{size}-{scheme}")
+    problems = look(page, "login", f"{size}-{scheme}")
     visitor.log_in()
     for name, path in PAGES.items():
         acknowledged = _number(veilleur, "SELECT id FROM job WHERE acknowledged_at IS NOT NULL")
         report = _number(veilleur, f"SELECT id FROM report WHERE job_id = {job_id} AND NOT good LIMIT 1")
         visitor.go(path.format(job=job_id, report=report, acknowledged=acknowledged))
         page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
-        problems += _look(page, name, f"{size}-{scheme}")
+        problems += look(page, name, f"{size}-{scheme}")
     assert visitor.wrong == []
     # Only now: the browser itself logs an answer of 404 as an error.
     visitor.go("/no-such-page")
-    problems += _look(page, "error", f"{size}-{scheme}")
+    problems += look(page, "error", f"{size}-{scheme}")
     context.close()
     assert problems == []
 
@@ -291,19 +239,6 @@ def _number(veilleur: Veilleur, query: str) -> int:
         number = int(rows.connection().exec_driver_sql(query).scalar_one())
     database.dispose()
     return number
-
-
-def _look(page: Page, name: str, variant: str) -> list[str]:
-    """Take the picture, then what axe and the ruler find wrong."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}-{variant}.png", full_page=True)
-    problems = []
-    if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-        problems.append(f"{name}-{variant}: wider than the screen")
-    for violation in Axe().run(page).response["violations"]:
-        nodes = [node["html"][:120] for node in violation["nodes"]]
-        problems.append(f"{name}-{variant}: {violation['id']}: {json.dumps(nodes)}")
-    return problems
 
 
 def test_an_empty_installation_leads_by_the_hand(browser: Browser, tmp_path: Path) -> None:
@@ -318,12 +253,12 @@ def test_an_empty_installation_leads_by_the_hand(browser: Browser, tmp_path: Pat
         expect(page.get_by_text(f"--send-http-json-urls={fresh.url}/api/upload?api_key=")).to_be_visible()
         # No cron service was started: that is said, and how to start it.
         expect(page.get_by_text("flask cron-start")).to_be_visible()
-        assert _look(page, "empty", "390-light") == []
+        assert look(page, "empty", "390-light") == []
         visitor.go("/settings/monitoring")
         expect(page.get_by_text("The cron service is not running.")).to_be_visible()
         (fresh.instance / "cron.json").write_text("{")
         visitor.go("/settings/monitoring")
         expect(page.get_by_text("is damaged or can't be read")).to_be_visible()
-        assert _look(page, "damaged", "390-light") == []
+        assert look(page, "damaged", "390-light") == []
         assert visitor.wrong == []
         context.close()

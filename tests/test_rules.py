@@ -69,6 +69,7 @@ ROOMS: dict[str, set[str]] = {
         "access",
         "keys",
         "failures",
+        "navigation",
         "presentation",
         "sentences",
         "welcome",

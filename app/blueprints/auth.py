@@ -101,7 +101,7 @@ def _log_in(username: str, password: str) -> Identity:
             rows, actor=user.username, action="login", target="session", now=now, address=access.address()
         )
     access.log_in(token)
-    return Identity(user.id, user.username, user.role)
+    return Identity.of(user)
 
 
 def _seconds_to_wait(rows: Session, username: str, now: datetime) -> int:

@@ -70,6 +70,7 @@ class Channel(Base):
     fallback_id: Mapped[int | None] = mapped_column(ForeignKey("channel.id", ondelete="SET NULL"))
     failing_since_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_error: Mapped[str | None] = mapped_column(Text)
+    tested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when a test message last arrived
 
 
 class Delivery(Base):
@@ -118,3 +119,16 @@ class DeliveryAttempt(Base):
     duration_seconds: Mapped[float]
     delivered: Mapped[bool]
     detail: Mapped[str] = mapped_column(Text)
+
+
+class MessageTemplate(Base):
+    """What a user wrote in place of our own words for one kind of message in one language."""
+
+    __tablename__ = "message_template"
+
+    kind: Mapped[str] = mapped_column(String(12), primary_key=True)
+    language: Mapped[str] = mapped_column(String(8), primary_key=True)
+    title: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_by: Mapped[str] = mapped_column(String(80))

@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base, UtcDateTime
@@ -36,6 +47,15 @@ class Job(Base):
         Index("ix_job_attention_at", "attention_at"),
         Index("ix_job_state_rank", "state_rank", "name", "id"),
         Index("ix_job_last_ended", "last_ended_at"),
+        Index("ix_job_name", "name", "id"),
+        Index(
+            "ix_job_published",
+            "state_rank",
+            "name",
+            "id",
+            postgresql_where=text("is_published"),
+            sqlite_where=text("is_published"),
+        ),
         Index("ix_job_server_ended", "server_id", "last_ended_at"),
         Index(
             "ix_job_not_ok",
@@ -89,6 +109,9 @@ class Job(Base):
     acknowledged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     acknowledged_until_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     acknowledged_by: Mapped[str | None] = mapped_column(String(80))
+    notes: Mapped[str | None] = mapped_column(Text)  # for the people who look after it
+    is_published: Mapped[bool] = mapped_column(default=False, server_default=false())  # on the status page
+    public_name: Mapped[str | None] = mapped_column(String(120))  # what strangers read instead of its name
     # The time in which its report may have been lost; set while the job has credit for that.
     downtime_id: Mapped[int | None] = mapped_column(ForeignKey("downtime.id", ondelete="SET NULL"))
 

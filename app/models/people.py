@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base, UtcDateTime
@@ -12,7 +12,11 @@ from app.models.columns import RowId
 
 
 class User(Base):
-    """Somebody who may log in; role `administrator` or `viewer`."""
+    """Somebody who may log in; role `administrator` or `viewer`.
+
+    `language`, `timezone` and `layout` (of the first page) are empty while the browser and the
+    installation decide. `password_is_initial` until the one made at the first start is changed.
+    """
 
     __tablename__ = "user_account"
 
@@ -21,6 +25,10 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(String(300))
     role: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    language: Mapped[str | None] = mapped_column(String(8))
+    timezone: Mapped[str | None] = mapped_column(String(60))
+    layout: Mapped[str | None] = mapped_column(String(10))
+    password_is_initial: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class UserSession(Base):
@@ -50,7 +58,11 @@ class LoginFailure(Base):
 
 
 class ApiKey(Base):
-    """A key with scope `upload` or `read`; only its SHA-256 is stored."""
+    """A key with scope `upload` or `read`; only its SHA-256 is stored.
+
+    A key that was rotated goes on working until `expires_at`. `origin_id` names the first key of such a
+    line: where a key stands for a machine that sends no id of its own, that one does.
+    """
 
     __tablename__ = "api_key"
 
@@ -62,6 +74,8 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    origin_id: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class AuditEntry(Base):

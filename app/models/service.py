@@ -57,3 +57,14 @@ class Downtime(Base):
     began_at: Mapped[datetime] = mapped_column(UtcDateTime, unique=True)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
     told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class StoredSetting(Base):
+    """A setting that was chosen on a page; the environment variable of the same meaning goes before it."""
+
+    __tablename__ = "stored_setting"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_by: Mapped[str] = mapped_column(String(80))

@@ -1,0 +1,51 @@
+// Keeps a page fresh without a reload: <body data-refresh-seconds="30"> asks for the page anew, and each element
+// with data-live and an id is replaced by its newer self. While somebody is in it, it is left alone.
+const seconds = Number(document.querySelector("[data-refresh-seconds]")?.dataset.refreshSeconds);
+const lost = document.querySelector("[data-live-lost]");
+let asking = false;
+
+function isInUse(part) {
+  const active = document.activeElement;
+  const isTyping = part.contains(active) && active.matches("input, select, textarea");
+  return isTyping || part.querySelector("dialog[open], details[open][data-keep-open]");
+}
+
+// Focus goes to the element at the same place, if the newer part has it.
+function replace(part, newer) {
+  if (part.outerHTML === newer.outerHTML) return;
+  const active = part.contains(document.activeElement) ? document.activeElement : null;
+  const links = active ? [...part.querySelectorAll("a, button, summary")] : [];
+  const place = links.indexOf(active);
+  const href = active?.getAttribute("href");
+  part.replaceWith(newer);
+  if (!active) return;
+  const candidates = [...newer.querySelectorAll("a, button, summary")];
+  const same = href ? candidates.find((each) => each.getAttribute("href") === href) : candidates[place];
+  same?.focus({ preventScroll: true });
+}
+
+async function refresh() {
+  if (asking || document.hidden) return;
+  asking = true;
+  try {
+    const answer = await fetch(location.href, { headers: { "X-Refresh": "1" }, redirect: "manual" });
+    if (!answer.ok) throw new Error(String(answer.status));
+    const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const twin = newer.getElementById(part.id);
+      if (twin && !isInUse(part)) replace(part, document.importNode(twin, true));
+    }
+    if (newer.title) document.title = newer.title;
+    if (lost) lost.hidden = true;
+    document.dispatchEvent(new CustomEvent("refreshed"));
+  } catch {
+    if (lost) lost.hidden = false;
+  } finally {
+    asking = false;
+  }
+}
+
+if (seconds > 0) {
+  setInterval(refresh, seconds * 1000);
+  document.addEventListener("visibilitychange", refresh);
+}

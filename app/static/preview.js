@@ -1,0 +1,32 @@
+// A form with data-preview="URL" and data-preview-into="ID" shows what it would do while somebody types: its fields
+// go to the URL, and the fragment that comes back stands in the element. Without scripts its button does the same.
+for (const form of document.querySelectorAll("form[data-preview]")) {
+  const place = document.getElementById(form.dataset.previewInto);
+  let timer = 0;
+  let newest = 0;
+
+  async function show() {
+    const mine = ++newest;
+    place.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(form.dataset.preview, {
+        method: "POST",
+        body: new FormData(form),
+        headers: { "X-Preview": "1" },
+        redirect: "manual",
+      });
+      const fragment = await answer.text();
+      // An answer that was overtaken by a later one is old news; an error page is no fragment.
+      if (mine === newest && (answer.ok || answer.status === 400)) place.innerHTML = fragment;
+    } catch {
+      // The server can't be reached: what stands there is left, and saving says why.
+    } finally {
+      if (mine === newest) place.removeAttribute("aria-busy");
+    }
+  }
+
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(show, 300);
+  });
+}

@@ -1,0 +1,101 @@
+"""A real Chromium, and somebody in front of it who notices everything that goes wrong behind a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.conftest import CHECKOUT, require_tool
+from tests.processes import PASSWORD
+
+SCREENSHOTS = CHECKOUT / "build" / "screenshots"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SIZES = {"1280": (1280, 900), "390": (390, 844)}
+SCHEMES = ("light", "dark")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    path = require_tool("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A page that remembers everything that went wrong behind it."""
+
+    def __init__(self, context: BrowserContext, origin: str) -> None:
+        self.page: Page = context.new_page()
+        self.origin = origin
+        self.wrong: list[str] = []
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
+        self.page.on("request", lambda request: self._request(request.url))
+
+    def _console(self, message: object) -> None:
+        text = f"{message.type}: {message.text}"  # type: ignore[attr-defined]
+        if message.type in ("error", "warning"):  # type: ignore[attr-defined]
+            self.wrong.append(text)
+
+    def _request(self, url: str) -> None:
+        parts = urlsplit(url)
+        if f"{parts.scheme}://{parts.netloc}" != self.origin:
+            self.wrong.append(f"left the origin: {url}")
+
+    def go(self, path: str) -> Page:
+        self.page.goto(self.origin + path)
+        return self.page
+
+    def log_in(self, username: str = "admin", password: str = PASSWORD) -> None:
+        self.go("/login")
+        self.page.locator("input[name=username]").fill(username)
+        self.page.locator("input[name=password]").fill(password)
+        self.page.locator("main form button").click()
+        self.page.wait_for_url(self.origin + "/")
+
+
+@contextmanager
+def visit(
+    browser: Browser, origin: str, *, size: str = "1280", scheme: str = "light", locale: str = "en-GB"
+) -> Iterator[Visitor]:
+    """Somebody with a window of this size; at the end nothing may have gone wrong."""
+    width, height = SIZES[size]
+    context = browser.new_context(
+        locale=locale,
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    try:
+        visitor = Visitor(context, origin)
+        yield visitor
+    finally:
+        context.close()
+    assert visitor.wrong == []
+
+
+def look(page: Page, name: str, variant: str) -> list[str]:
+    """Take the picture, then what axe and the ruler find wrong."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}-{variant}.png", full_page=True)
+    problems = []
+    if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+        problems.append(f"{name}-{variant}: wider than the screen")
+    for violation in Axe().run(page).response["violations"]:
+        nodes = [node["html"][:120] for node in violation["nodes"]]
+        problems.append(f"{name}-{variant}: {violation['id']}: {json.dumps(nodes)}")
+    return problems
