@@ -14,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
 from click.testing import Result
 from sqlalchemy import func, select
 
@@ -24,7 +23,7 @@ from app.archive.problems import ArchiveBusy, ArchiveDamaged, ArchiveError, Wron
 from app.archive.swap import Step
 from app.clock import utcnow
 from app.cron.tasks import TASKS, TaskContext, TaskResult
-from app.db import Database, make_engine
+from app.db import Database
 from app.delivery import Courier
 from app.models import Alert, Delivery, Downtime, Job, Lease, UserSession
 from tests import factories
@@ -131,8 +130,13 @@ def test_a_database_that_is_damaged_is_never_archived_as_sound(here: Site) -> No
     path = making.sqlite_path(here.settings)
     with closing(sqlite3.connect(path)) as rows:
         rows.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = rows.execute("PRAGMA page_size").fetchone()[0]
+        page = rows.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'ix_report_received'"
+        ).fetchone()[0]
     raw = bytearray(path.read_bytes())
-    raw[-3000:] = bytes(byte ^ 0xFF for byte in raw[-3000:])
+    part = slice((page - 1) * size, page * size)
+    raw[part] = bytes(byte ^ 0xFF for byte in raw[part])
     path.write_bytes(raw)
     assert "damaged" in refused(here, "create", str(path.parent / "x"))
     assert not (path.parent / "x").exists()
@@ -337,10 +341,7 @@ def test_the_time_since_the_archive_counts_as_downtime(here: Site) -> None:
 
 def test_an_archive_of_an_older_schema_is_brought_up_to_date(here: Site, tmp_path: Path) -> None:
     old = tmp_path / "old.db"
-    engine = make_engine(f"sqlite:///{old}", may_create=True)
-    with engine.execution_options(writing=True).begin() as connection:
-        command.upgrade(schema._config(connection), "0001")
-    engine.dispose()
+    schema.upgrade(f"sqlite:///{old}", "0001")
     here.database.dispose()
     path = making.sqlite_path(here.settings)
     content = path.read_bytes()

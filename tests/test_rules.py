@@ -215,7 +215,7 @@ def test_a_module_says_in_one_line_what_it_is(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_stand_at_the_top(module: str) -> None:
     """But for what costs a second or much memory, and is loaded when it is needed."""
-    costly = {"app.notify.apprise", "app.archive.sealing"}
+    costly = {"app.notify.apprise", "app.archive.sealing", "app.schema"}
     for function in functions(MODULES[module]):
         inner = {type(node) for node in ast.walk(function)} & {ast.Import, ast.ImportFrom}
         assert not inner or module in costly, f"{module}.{function.name}"

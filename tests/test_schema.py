@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from app import models, schema, summary, totals
 from app.db import Base, Database, make_engine
+from tests.conftest import CHECKOUT
 
 
 @pytest.fixture
@@ -65,10 +68,24 @@ def test_a_database_of_a_newer_version_is_refused_in_plain_words(url: str) -> No
         schema.upgrade(url)
 
 
+def test_the_program_knows_its_revisions_without_alembic() -> None:
+    scripts = ScriptDirectory(str(schema.MIGRATIONS))
+    assert scripts.get_heads() == [max(schema._revisions())]
+    assert {each.revision for each in scripts.walk_revisions()} == schema._revisions()
+
+
+def test_a_start_on_the_newest_schema_leaves_alembic_alone(url: str) -> None:
+    schema.upgrade(url)
+    program = (
+        f"import sys; from app import schema; schema.upgrade({url!r}); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=False).returncode == 0
+
+
 def test_what_an_older_version_stored_is_kept_and_not_told_again(url: str) -> None:
-    engine = make_engine(url, may_create=True)
+    schema.upgrade(url, "0001")
+    engine = make_engine(url)
     with engine.execution_options(writing=True).begin() as connection:
-        command.upgrade(schema._config(connection), "0001")
         for statement in OLDER_ROWS:
             connection.execute(text(statement))
     engine.dispose()
@@ -88,9 +105,9 @@ def test_what_an_older_version_stored_is_kept_and_not_told_again(url: str) -> No
 
 
 def test_the_totals_begin_with_what_is_stored_already(url: str) -> None:
-    engine = make_engine(url, may_create=True)
+    schema.upgrade(url, "0003")
+    engine = make_engine(url)
     with engine.execution_options(writing=True).begin() as connection:
-        command.upgrade(schema._config(connection), "0003")
         for statement in REPORTS_OF_BEFORE:
             connection.execute(text(statement))
     engine.dispose()

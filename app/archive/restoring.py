@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from alembic.util.exc import CommandError
 from sqlalchemy import Executable, delete, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -89,7 +88,7 @@ class Restore:
         try:
             schema.upgrade(url)
             return Restored(self._exchange([]), aside if moved else None)
-        except (SQLAlchemyError, CommandError, OSError) as problem:
+        except (SQLAlchemyError, schema.MigrationFailed, OSError) as problem:
             if (self.settings.instance_path / swap.JOURNAL).exists():
                 raise
             postgresql_copy.put_back(url, aside)
@@ -198,6 +197,6 @@ def _settle(copy: Path, corrections: Sequence[Executable]) -> None:
         database.dispose()
     try:
         schema.upgrade(url)
-    except (SQLAlchemyError, CommandError) as problem:
+    except (SQLAlchemyError, schema.MigrationFailed) as problem:
         raise ArchiveError(f"its schema can't be brought up to date ({problem})") from None
     sqlite_copy.finish(copy)
