@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import current_app
 from sqlalchemy import DateTime, Engine, TypeDecorator, create_engine, event, literal
@@ -26,7 +26,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from app import sqlite
+from app.group_commit import GroupCommit
 from app.sqlite import WAIT_SECONDS
+
+T = TypeVar("T")
 
 EXTENSION = "database"
 LONG_WAIT_SECONDS = 30.0  # for checks, commands and migrations: nobody waits for them
@@ -95,6 +98,10 @@ def _limit_waiting(engine: Engine, connection: Any, _record: Any) -> None:
     connection.commit()
 
 
+def _ends_all(problem: Exception) -> bool:
+    return isinstance(problem, SQLAlchemyError) and is_out_of_reach(problem)
+
+
 def is_out_of_reach(problem: SQLAlchemyError) -> bool:
     """Whether the database itself is at fault (locked, full, missing, damaged, silent), not the request."""
     if isinstance(problem, IntegrityError | DataError | ProgrammingError):
@@ -116,6 +123,7 @@ class Database:
         self.engine = make_engine(url, wait_seconds=wait_seconds)
         self._writer = self.engine.execution_options(writing=True)
         self._file = sqlite.file_of(self.engine)
+        self._group = GroupCommit(_ends_all)
 
     def waiting(self, seconds: float) -> Database:
         """The same database, whose writers wait so long for others (on SQLite; PostgreSQL keeps its wait)."""
@@ -141,6 +149,17 @@ class Database:
             yield session
         if self._file:
             self._file.check_unmoved(before)
+
+    def write_together(self, work: Callable[[Session], T]) -> T:
+        """What `work` returns, after the commit of a transaction that others of this process may share.
+
+        On SQLite alone, which has one writer at a time and pays for each commit with a write to the disk;
+        PostgreSQL joins commits by itself.
+        """
+        if self.is_sqlite:
+            return self._group.run(self.writing, work)
+        with self.writing() as session:
+            return work(session)
 
     def forget_connections(self) -> None:
         """After a fork: the parent's connections are not ours to use or close."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
@@ -39,8 +39,25 @@ _COPIED = (
 # fmt: on
 
 
-_INSERT_ROW = insert(ReportRow).returning(ReportRow.id)
-_INSERT_BODY = insert(ReportBody)
+# Straight to the tables: a report needs none of what the ORM does for rows, and that is most of the work.
+_REPORTS, _BODIES = cast(Table, ReportRow.__table__), cast(Table, ReportBody.__table__)
+_ROWS = _REPORTS.c
+_INSERT_ROW = insert(_REPORTS).returning(_ROWS.id)
+_INSERT_BODY = insert(_BODIES)
+_SAME = select(_ROWS.id).where(
+    _ROWS.job_id == bindparam("job"), _ROWS.fingerprint == bindparam("fingerprint")
+)
+_SAME_LATELY = (
+    select(_ROWS.id)
+    .where(
+        _ROWS.job_id == bindparam("job"),
+        _ROWS.fingerprint > bindparam("above"),
+        _ROWS.fingerprint < bindparam("below"),
+        _ROWS.received_at > bindparam("after_at"),
+        _ROWS.received_at < bindparam("before_at"),  # one that waited in the spool comes after later ones
+    )
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +74,19 @@ def take(
 ) -> bool:
     """Store a backup's report; False when the same one is stored already."""
     compressed = body.compressed()  # outside the transaction: other writers need not wait for it
+
+    def work(session: Session) -> bool:
+        return _take(session, report, body, compressed, sender, policy, now)
+
     try:
-        return _take(database, report, body, compressed, sender, policy, now)
+        return database.write_together(work)
     except (IntegrityError, NoResultFound):
         # The job or its server was made or deleted between two statements: it begins anew.
-        return _take(database, report, body, compressed, sender, policy, now)
+        return database.write_together(work)
 
 
 def _take(
-    database: Database,
+    session: Session,
     report: Report,
     body: Body,
     compressed: bytes,
@@ -73,25 +94,25 @@ def _take(
     policy: Policy,
     now: datetime,
 ) -> bool:
-    with database.writing() as session:
-        job = jobs.find(session, report, key_id=sender.key_id, key_label=sender.key_label, now=now)
-        times = _times(report, now)
-        fingerprint = _unseen_fingerprint(session, job, report, now)
-        if fingerprint is None:
-            return False
-        report_id = session.scalars(_INSERT_ROW, _row(job, report, times, fingerprint, now)).one()
-        kept = {
-            "content_type": body.content_type[:100],
-            "size_bytes": len(body.raw),
-            "compressed": compressed,
-        }
-        session.execute(_INSERT_BODY, {"report_id": report_id, **kept})
-        _note_key_use(session, sender, now)
-        newest = not report.dry_run and _is_newest(job, times)
-        sums = totals.note_run(job, report, report_id, newest=newest)
-        if not report.dry_run:
-            _follow(session, job, report, times, policy, now)
-        totals.add(session, job.id, sums)
+    job = jobs.find(session, report, key_id=sender.key_id, key_label=sender.key_label, now=now)
+    times = _times(report, now)
+    fingerprint = _unseen_fingerprint(session, job, report, now)
+    if fingerprint is None:
+        return False
+    rows = session.connection()
+    report_id = rows.execute(_INSERT_ROW, _row(job, report, times, fingerprint, now)).scalar_one()
+    kept = {
+        "content_type": body.content_type[:100],
+        "size_bytes": len(body.raw),
+        "compressed": compressed,
+    }
+    rows.execute(_INSERT_BODY, {"report_id": report_id, **kept})
+    _note_key_use(session, sender, now)
+    newest = not report.dry_run and _is_newest(job, times)
+    sums = totals.note_run(job, report, report_id, newest=newest)
+    if not report.dry_run:
+        _follow(session, job, report, times, policy, now)
+    totals.add(session, job.id, sums)
     return True
 
 
@@ -127,19 +148,14 @@ def _unseen_fingerprint(session: Session, job: Job, report: Report, now: datetim
     repeated for some minutes only.
     """
     fingerprint = report.fingerprint
-    same = select(ReportRow.id).where(ReportRow.job_id == job.id)
+    rows = session.connection()
     if report.has_own_time or report.log_lines:
-        return (
-            fingerprint if session.scalar(same.where(ReportRow.fingerprint == fingerprint)) is None else None
-        )
+        same = rows.scalar(_SAME, {"job": job.id, "fingerprint": fingerprint})
+        return fingerprint if same is None else None
     prefix = f"{fingerprint}@"
-    recent = same.where(
-        ReportRow.fingerprint > prefix,
-        ReportRow.fingerprint < f"{fingerprint}A",
-        ReportRow.received_at > now - _SAME_WITHIN,
-        ReportRow.received_at < now + _SAME_WITHIN,  # one that waited in the spool comes after later ones
-    )
-    return f"{prefix}{now:%Y%m%d%H%M%S}" if session.scalar(recent.limit(1)) is None else None
+    lately = {"after_at": now - _SAME_WITHIN, "before_at": now + _SAME_WITHIN}
+    same = rows.scalar(_SAME_LATELY, {"job": job.id, "above": prefix, "below": f"{fingerprint}A", **lately})
+    return f"{prefix}{now:%Y%m%d%H%M%S}" if same is None else None
 
 
 def _row(job: Job, report: Report, times: Times, fingerprint: str, now: datetime) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
-from sqlalchemy import ColumnElement, bindparam, case, update
+from sqlalchemy import ColumnElement, Table, bindparam, case, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import insert_if_absent
@@ -77,7 +78,7 @@ def _moved(column: InstrumentedAttribute[int]) -> ColumnElement[int]:
 
 
 _ADD = (
-    update(ReportTotal)
+    update(cast(Table, ReportTotal.__table__))
     .where(ReportTotal.slot == bindparam("of_slot"))
     .values(
         runs_count=_moved(ReportTotal.runs_count),
@@ -85,7 +86,6 @@ _ADD = (
         stored_bytes=_moved(ReportTotal.stored_bytes),
         examined_bytes=_moved(ReportTotal.examined_bytes),
     )
-    .execution_options(synchronize_session=False, autoflush=False)
 )
 
 
@@ -95,7 +95,7 @@ def add(session: Session, job_id: int, change: Change) -> None:
 
 
 def _move(session: Session, slot: int, change: Change) -> None:
-    session.execute(
+    session.connection().execute(
         _ADD,
         {
             "of_slot": slot,

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
         "log_lines",
         "web_server",
     },
-    "storage": {"extensions", "db", "sqlite", "models", "schema"},
+    "storage": {"extensions", "db", "group_commit", "sqlite", "models", "schema"},
     "work": {
         "record",
         "checks",

@@ -1,0 +1,102 @@
+"""Many small writes in one transaction: those that come while one commits share the next commit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy.orm import Session
+
+T = TypeVar("T")
+Writing = Callable[[], AbstractContextManager[Session]]
+
+MOST_TOGETHER = 64
+
+
+class _Interrupted(Exception):
+    """The thread that did the work of all was ended in the middle of it."""
+
+
+class _Ticket(Generic[T]):
+    """One write that waits: what it is, and what came of it. As a context it keeps an error for its owner."""
+
+    def __init__(self, work: Callable[[Session], T]) -> None:
+        self.work = work
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.is_done = False
+
+    def __enter__(self) -> _Ticket[T]:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+            return True
+        return False
+
+    def result(self) -> T:
+        if self.error is not None:
+            raise self.error
+        value: T = self.value
+        return value
+
+
+class GroupCommit:
+    """For the threads of one process. There is no thread of its own: the first of those that wait does the
+    work of all, each in a savepoint, so that one that fails takes nothing of the others with it."""
+
+    def __init__(self, ends_all: Callable[[Exception], bool]) -> None:
+        """`ends_all` tells an error of the database from one of a single write."""
+        self._ends_all = ends_all
+        self._queue: list[_Ticket[Any]] = []
+        self._queue_lock = threading.Lock()
+        self._turn = threading.Lock()
+
+    def run(self, writing: Writing, work: Callable[[Session], T]) -> T:
+        """What `work` returns, once it is committed; or its error, or that of the commit."""
+        ticket = _Ticket(work)
+        with self._queue_lock:
+            self._queue.append(ticket)
+        with self._turn:
+            while not ticket.is_done:
+                self._commit(writing, self._next_together())
+        return ticket.result()
+
+    def _next_together(self) -> list[_Ticket[Any]]:
+        with self._queue_lock:
+            together, self._queue = self._queue[:MOST_TOGETHER], self._queue[MOST_TOGETHER:]
+        return together
+
+    def _commit(self, writing: Writing, together: Sequence[_Ticket[Any]]) -> None:
+        shared: _Ticket[None] = _Ticket(lambda _session: None)
+        try:
+            with shared, writing() as session:
+                if len(together) == 1:
+                    together[0].value = together[0].work(session)
+                else:
+                    for each in together:
+                        self._attempt(session, each)
+                shared.is_done = True
+        finally:
+            for each in together:
+                each.error = each.error or shared.error or (None if shared.is_done else _Interrupted())
+                each.is_done = True
+
+    def _attempt(self, session: Session, ticket: _Ticket[Any]) -> None:
+        with (
+            ticket,
+            Session(
+                session.connection(), join_transaction_mode="create_savepoint", expire_on_commit=False
+            ) as own,
+            own.begin(),
+        ):
+            ticket.value = ticket.work(own)
+        # After such an error SQLite may have ended the whole transaction: nothing more goes into it.
+        if ticket.error is not None and self._ends_all(ticket.error):
+            raise ticket.error

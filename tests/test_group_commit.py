@@ -1,0 +1,125 @@
+"""Writes that share a commit: each gets its own result, and a fault of one stays its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event, func, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from app.clock import utcnow
+from app.db import Database
+from app.models import Server
+from tests.processes import until
+
+
+def adding(machine_id: str) -> Callable[[Session], str]:
+    def work(session: Session) -> str:
+        session.add(Server(machine_id=machine_id, name=machine_id, created_at=utcnow()))
+        session.flush()
+        return machine_id
+
+    return work
+
+
+def stored(database: Database) -> list[str]:
+    with database.reading() as rows:
+        return list(rows.scalars(select(Server.machine_id).order_by(Server.machine_id)))
+
+
+@contextmanager
+def together(database: Database, works: list[Callable[[Session], str]]) -> Iterator[list[Future[str]]]:
+    """The futures of writes that all wait before any of them may begin, so that they share one commit."""
+    held = threading.Event()
+    gate = threading.Event()
+
+    def hold(_session: Session) -> str:
+        held.set()
+        assert gate.wait(30)
+        return "held"
+
+    with ThreadPoolExecutor(len(works) + 1) as pool:
+        first = pool.submit(database.write_together, hold)
+        assert held.wait(30)
+        futures = [pool.submit(database.write_together, each) for each in works]
+        until(lambda: len(database._group._queue) == len(works), "the writes to wait")
+        gate.set()
+        yield futures
+        assert first.result() == "held"
+
+
+@pytest.fixture
+def commits(database: Database) -> list[int]:
+    counted: list[int] = []
+    event.listen(database.engine, "commit", lambda _connection: counted.append(1))
+    return counted
+
+
+def test_writes_that_wait_share_one_commit_and_each_gets_its_own_result(
+    database: Database, commits: list[int]
+) -> None:
+    names = [f"m{number:02}" for number in range(20)]
+    with together(database, [adding(each) for each in names]) as futures:
+        assert [each.result(30) for each in futures] == names
+    assert stored(database) == names
+    assert len(commits) == 1
+
+
+def test_one_that_fails_takes_nothing_of_the_others_with_it(database: Database) -> None:
+    works = [adding("a"), adding("b"), adding("a"), adding("c")]
+    with together(database, works) as futures:
+        outcomes = [each.exception(30) for each in futures]
+    assert sum(isinstance(each, IntegrityError) for each in outcomes) == 1
+    assert outcomes.count(None) == 3
+    assert stored(database) == ["a", "b", "c"]
+
+
+def test_an_error_of_any_kind_reaches_the_thread_that_asked(database: Database) -> None:
+    def broken(_session: Session) -> str:
+        raise LookupError("mine")
+
+    with together(database, [adding("a"), broken, adding("b")]) as futures:
+        outcomes = [type(each.exception(30)) for each in futures]
+    assert outcomes == [type(None), LookupError, type(None)]
+    assert stored(database) == ["a", "b"]
+    with pytest.raises(LookupError, match="mine"):
+        database.write_together(broken)
+
+
+def test_where_the_commit_fails_nobody_is_told_of_a_success(database: Database) -> None:
+    def refuse(_connection: object) -> None:
+        raise OperationalError("COMMIT", {}, Exception("disk I/O error"))
+
+    with together(database, [adding(each) for each in "abc"]) as futures:
+        event.listen(database.engine, "commit", refuse)
+        errors = [each.exception(30) for each in futures]
+        event.remove(database.engine, "commit", refuse)
+    assert [type(each) for each in errors] == [OperationalError] * 3
+    assert stored(database) == []
+    assert database.write_together(adding("later")) == "later"
+
+
+def test_a_fault_of_the_database_ends_the_whole_transaction(database: Database) -> None:
+    def full(session: Session) -> str:
+        session.execute(text("INSERT INTO total (name, value) VALUES ('x', 1)"))
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    with together(database, [adding("a"), full, adding("b")]) as futures:
+        errors = [each.exception(30) for each in futures]
+    assert [type(each) for each in errors] == [OperationalError] * 3
+    assert stored(database) == []
+    with database.reading() as rows:
+        assert rows.scalar(text("SELECT count(*) FROM total WHERE name = 'x'")) == 0
+
+
+def test_many_threads_lose_and_repeat_nothing(database: Database) -> None:
+    names = [f"m{number:03}" for number in range(300)]
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(lambda name: database.write_together(adding(name)), names)) == names
+    with database.reading() as rows:
+        assert rows.scalar(select(func.count()).select_from(Server)) == 300
