@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
-from sqlalchemy import func, literal, or_, select, update
+from sqlalchemy import Table, bindparam, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import UtcDateTime
@@ -18,6 +19,19 @@ LONGEST_CLAIM_SECONDS = 330
 # Each success brings so many of the others forward: a receiver that is back has everything soon, and one
 # that takes a message now and then is not asked again and again until all the rest is given up.
 _FORWARD_AT_ONCE = 2
+
+
+# Built once, since every message that arrives asks them.
+_WORKS = (
+    update(cast(Table, Channel.__table__))
+    .where(Channel.id == bindparam("channel"), Channel.failing_since_at.is_not(None))
+    .values(failing_since_at=None, last_error=None)
+)
+_PAUSED = (
+    select(Delivery.id)
+    .where(Delivery.channel_id == bindparam("channel"), Delivery.next_attempt_at > bindparam("after"))
+    .order_by(Delivery.next_attempt_at)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +57,15 @@ def note_failure(session: Session, channel_id: int, detail: str, now: datetime) 
 
 def note_success(session: Session, channel_id: int, now: datetime) -> None:
     """The channel works; what waits in a pause for another attempt need not wait for its end."""
-    session.execute(
-        update(Channel)
-        .where(Channel.id == channel_id, Channel.failing_since_at.is_not(None))
-        .values(failing_since_at=None, last_error=None)
-        .execution_options(synchronize_session=False)
-    )
+    session.connection().execute(_WORKS, {"channel": channel_id})
     bring_forward(session, channel_id, now, _FORWARD_AT_ONCE)
 
 
 def bring_forward(session: Session, channel_id: int, now: datetime, most: int | None = None) -> int:
     """Let what waits in a long pause for another attempt go now, the soonest first; returns how many."""
-    pause_ends_at = Delivery.next_attempt_at
-    paused = (
-        select(Delivery.id)
-        .where(
-            Delivery.channel_id == channel_id, pause_ends_at > now + timedelta(seconds=LONGEST_CLAIM_SECONDS)
-        )
-        .order_by(pause_ends_at)
-        .limit(most)
-    )
-    ids = session.scalars(paused).all()
+    beyond_claims_at = now + timedelta(seconds=LONGEST_CLAIM_SECONDS)
+    paused = _PAUSED if most is None else _PAUSED.limit(most)
+    ids = session.connection().scalars(paused, {"channel": channel_id, "after": beyond_claims_at}).all()
     if ids:
         session.execute(update(Delivery), [{"id": each, "next_attempt_at": now} for each in ids])
     return len(ids)

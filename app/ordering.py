@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import aliased
 
 from app.models import Alert, Delivery
 
 
+@functools.cache  # to build it takes longer than to ask by it
 def waits_for_earlier() -> ColumnElement[bool]:
     """A delivery whose job, or one of whose jobs, has an earlier one still to be delivered on the channel."""
     is_single, is_group = Delivery.job_id.is_not(None), Delivery.job_id.is_(None)

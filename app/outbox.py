@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Select, exists, select, update
+from sqlalchemy import Select, Table, bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import channels, fallbacks, ordering
@@ -16,6 +17,33 @@ from app.models import Alert, Channel, Delivery, DeliveryAttempt
 PENDING, SENT, GIVEN_UP = "pending", "sent", "given_up"
 
 PAUSES_SECONDS = (10, 30, 120, 600, 1800, 7200, 21600, 43200, 86400, 86400, 86400)
+
+
+_DELIVERIES = cast(Table, Delivery.__table__)
+_IS_THERE = select(Delivery.id).where(Delivery.id == bindparam("number"))
+_EXTEND = (
+    update(_DELIVERIES)
+    .where(_DELIVERIES.c.id == bindparam("number"))
+    .values(
+        attempts=bindparam("attempt"),
+        next_attempt_at=bindparam("until_at"),
+        claimed_by=bindparam("holder"),
+    )
+)
+_PUT = (
+    update(_DELIVERIES)
+    .where(_DELIVERIES.c.id == bindparam("number"))
+    .values(
+        status=bindparam("state"),
+        detail=bindparam("told"),
+        next_attempt_at=bindparam("next_at"),
+        finished_at=bindparam("ended_at"),
+        claimed_by=None,
+    )
+    .returning(_DELIVERIES.c.id)
+)
+_PUT_IF_MINE = _PUT.where(_DELIVERIES.c.attempts == bindparam("attempt"), _DELIVERIES.c.status == PENDING)
+_INSERT_ATTEMPT = insert(cast(Table, DeliveryAttempt.__table__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +86,16 @@ def claim(
     with database.writing() as session:
         for channel_id, limit in channel_limits.items():
             room = min(limit, most - len(claims))
-            rows = session.execute(_due(channel_id, room, now)).all() if room > 0 else []
+            due = {"channel": channel_id, "now": now, "most": room}
+            rows = session.connection().execute(_due(), due).all() if room > 0 else []
             claims += [Claim(*row) for row in rows]
         _extend(session, claims, now + timedelta(seconds=claim_seconds), holder)
     return claims
 
 
-def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]:
+@functools.cache
+def _due() -> Select[*tuple[Any, ...]]:
+    """Built once: that is more work than to run it."""
     return (
         select(
             Delivery.id,
@@ -83,24 +114,26 @@ def _due(channel_id: int, limit: int, now: datetime) -> Select[*tuple[Any, ...]]
         .join(Alert, Alert.id == Delivery.alert_id)
         .join(Channel, Channel.id == Delivery.channel_id)
         .where(
-            Delivery.channel_id == channel_id, Delivery.next_attempt_at <= now, ~ordering.waits_for_earlier()
+            Delivery.channel_id == bindparam("channel"),
+            Delivery.next_attempt_at <= bindparam("now"),
+            ~ordering.waits_for_earlier(),
         )
         .order_by(Delivery.next_attempt_at, Delivery.id)
-        .limit(limit)
+        .limit(bindparam("most"))
         .with_for_update(skip_locked=True, of=Delivery)
     )
 
 
 def _extend(session: Session, claims: list[Claim], until_at: datetime, holder: str) -> None:
     if claims:
-        session.execute(
-            update(Delivery),
+        session.connection().execute(
+            _EXTEND,
             [
                 {
-                    "id": each.delivery_id,
-                    "attempts": each.attempt,
-                    "next_attempt_at": until_at,
-                    "claimed_by": holder,
+                    "number": each.delivery_id,
+                    "attempt": each.attempt,
+                    "until_at": until_at,
+                    "holder": holder,
                 }
                 for each in claims
             ],
@@ -112,42 +145,43 @@ def due_channels(database: Database, now: datetime) -> list[int]:
     with database.reading() as session:
         if session.scalar(select(Delivery.id).where(Delivery.next_attempt_at <= now).limit(1)) is None:
             return []
-        can_go = exists().where(
-            Delivery.channel_id == Channel.id, Delivery.next_attempt_at <= now, ~ordering.waits_for_earlier()
-        )
-        return list(session.scalars(select(Channel.id).where(Channel.enabled, can_go).order_by(Channel.id)))
+        return list(session.connection().scalars(_can_go(), {"now": now}))
+
+
+@functools.cache
+def _can_go() -> Select[int]:
+    can_go = exists().where(
+        Delivery.channel_id == Channel.id,
+        Delivery.next_attempt_at <= bindparam("now"),
+        ~ordering.waits_for_earlier(),
+    )
+    return select(Channel.id).where(Channel.enabled, can_go).order_by(Channel.id)
 
 
 def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datetime, seconds: float) -> None:
     """Write what one attempt came to, and when the next one is, if there is one."""
     finished_at = started_at + timedelta(seconds=seconds)
-    values: dict[str, object] = {"detail": outcome.detail, "next_attempt_at": None, "claimed_by": None}
-    if outcome.delivered:
-        values |= {"status": SENT, "finished_at": finished_at}
-    elif taken.attempt > len(PAUSES_SECONDS):
-        values |= {"status": GIVEN_UP, "finished_at": finished_at}
-    else:
+    values: dict[str, object] = {"number": taken.delivery_id, "attempt": taken.attempt}
+    values |= {"told": outcome.detail, "next_at": None, "ended_at": finished_at, "state": SENT}
+    if not outcome.delivered and taken.attempt > len(PAUSES_SECONDS):
+        values["state"] = GIVEN_UP
+    elif not outcome.delivered:
         pause_seconds = max(PAUSES_SECONDS[taken.attempt - 1], outcome.retry_after_seconds or 0)
-        values["next_attempt_at"] = finished_at + timedelta(seconds=min(pause_seconds, PAUSES_SECONDS[-1]))
-    with database.writing() as session:
-        if session.get(Delivery, taken.delivery_id) is None:
+        next_at = finished_at + timedelta(seconds=min(pause_seconds, PAUSES_SECONDS[-1]))
+        values |= {"state": PENDING, "ended_at": None, "next_at": next_at}
+    attempt = {"delivery_id": taken.delivery_id, "started_at": started_at, "duration_seconds": seconds}
+    attempt |= {"delivered": outcome.delivered, "detail": outcome.detail}
+
+    def work(session: Session) -> None:
+        if session.connection().scalar(_IS_THERE, {"number": taken.delivery_id}) is None:
             return  # its channel or its job was removed meanwhile
-        mine = update(Delivery).where(Delivery.id == taken.delivery_id)
-        if not outcome.delivered:
-            # An attempt that outlived its claim must not reopen what a later one has delivered.
-            mine = mine.where(Delivery.attempts == taken.attempt, Delivery.status == PENDING)
-        is_mine = session.scalar(mine.values(**values).returning(Delivery.id)) is not None
-        if is_mine:
+        # An attempt that outlived its claim must not reopen what a later one has delivered.
+        mine = _PUT if outcome.delivered else _PUT_IF_MINE
+        if session.connection().scalar(mine, values) is not None:
             _follow_up(session, taken, outcome, finished_at)
-        session.add(
-            DeliveryAttempt(
-                delivery_id=taken.delivery_id,
-                started_at=started_at,
-                duration_seconds=seconds,
-                delivered=outcome.delivered,
-                detail=outcome.detail,
-            )
-        )
+        session.connection().execute(_INSERT_ATTEMPT, attempt)
+
+    database.write_together(work)
 
 
 def _follow_up(session: Session, taken: Claim, outcome: Outcome, finished_at: datetime) -> None:
