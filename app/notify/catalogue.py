@@ -118,7 +118,11 @@ _CHAT = (
         ),
         fields=(
             Field(
-                name="token", label=_("Bot token"), required=True, secret=True, help=_("Such as 123456789:AA…")
+                name="token",
+                label=_("Bot token"),
+                required=True,
+                secret=True,
+                help=_("Such as 123456789:AA…"),
             ),
             Field(
                 name="chats",
@@ -161,7 +165,9 @@ _CHAT = (
         name="google-chat",
         label="Google Chat",
         group=CHAT,
-        help=_("In Google Chat open the menu of a space, Apps & integrations, Webhooks; add one and copy it."),
+        help=_(
+            "In Google Chat open the menu of a space, Apps & integrations, Webhooks; add one and copy it."
+        ),
         fields=(Field(**_WEBHOOK, help=_("https://chat.googleapis.com/v1/spaces/…")),),
         scheme="gchat",
         template="{space}/{key}/{token}/",
@@ -249,7 +255,9 @@ _PUSH = (
         name="pushover",
         label="Pushover",
         group=PUSH,
-        help=_("At pushover.net your user key stands on the first page; create an application for its token."),
+        help=_(
+            "At pushover.net your user key stands on the first page; create an application for its token."
+        ),
         fields=(
             Field(name="user", label=_("User key"), required=True, secret=True),
             Field(name="token", label=_("Token of the application"), required=True, secret=True),
@@ -310,9 +318,7 @@ _PHONE = (
         fields=(
             Field(name="integration", label=_("Integration key"), required=True, secret=True),
             Field(name="key", label=_("API key"), required=True, secret=True),
-            Field(
-                name="region", label=_("Region of the account"), default="us", choices=("us", "eu")
-            ),
+            Field(name="region", label=_("Region of the account"), default="us", choices=("us", "eu")),
         ),
         scheme="pagerduty",
         template="{integration}@{key}/Veilleur/backups/?region={region}",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from app.notify.channel import Config, ConfigError, Field, values_of
 
 Values = dict[str, str]
 
-# {name} is one piece of the address, {name/} several with a slash between them, {server} a host with its port,
-# {place} the same with a path.
+# {name} is one piece of the address, {name/} several with a slash between them, {server} a host with its
+# port, {place} the same with a path.
 _PIECE = re.compile(r"\{(\w+)(/?)\}")
 _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _SERVER = re.compile(rf"(?i)(https?)://((?:{_HOST})(?::[0-9]{{1,5}})?)((?:/[\w.~%-]+)*)/?")
@@ -23,15 +24,15 @@ _IN_ADDRESS = {"server": r"[^/?@]+", "place": r"[^?@]+"}
 class Pasted:
     """A field into which the address is pasted that the service itself hands out.
 
-    `parts` names what is in it, and `whole` puts it together again. What may be missing is in `optional`, with
-    the text around it; one that is nothing but text becomes yes or no in the address for Apprise.
+    `parts` names what is in it, and `whole` puts it together again. What may be missing is in `optional`,
+    with the text around it; one that is nothing but text becomes yes or no in the address for Apprise.
     """
 
     field: str
     parts: re.Pattern[str]
     whole: str
     example: str
-    optional: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def taken_apart(self, text: str) -> Values:
         match = self.parts.fullmatch(text)

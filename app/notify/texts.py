@@ -42,8 +42,8 @@ def compose(
 ) -> Message:
     """One message about a job or about several, its times in `facts` as ISO in UTC.
 
-    `fallback_for` names the channel that failed when this one stands in for it. A `wording` that can't be used
-    is as if there were none; a message about several keeps our own text.
+    `fallback_for` names the channel that failed when this one stands in for it. A `wording` that can't be
+    used is as if there were none; a message about several keeps our own text.
     An unknown zone counts as UTC, an unknown language as English.
     """
     locale = locale_of(language)
