@@ -18,6 +18,7 @@ from app.notify.templates import LONGEST_BODY, LONGEST_TITLE, TemplateError, Wor
 from app.settings import Settings
 
 MADE_UP = 0
+_DIGITS = 18
 
 
 def _tidied(given: str | None) -> str | None:
@@ -28,10 +29,16 @@ def _clean(given: str | None) -> str | None:
     return lines(given).strip() if given else given
 
 
+def _number(given: object) -> int:
+    """An alert that has gone since the page was opened is no reason to refuse a text."""
+    text = str(given or "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else MADE_UP
+
+
 class WordingForm(FlaskForm):  # type: ignore[misc]
     title = StringField(_l("Title"), [InputRequired(), Length(max=LONGEST_TITLE)], filters=[_tidied])
     body = TextAreaField(_l("Text"), [InputRequired(), Length(max=LONGEST_BODY)], filters=[_clean])
-    example = SelectField(_l("Show it with"), coerce=int, default=MADE_UP)
+    example = SelectField(_l("Show it with"), coerce=_number, default=MADE_UP, validate_choice=False)
 
     def offer(self, examples: list[tuple[Alert, str, str]], made_up: str) -> None:
         known = [SelectChoice(alert.id, f"{job} – {server}") for alert, job, server in examples]

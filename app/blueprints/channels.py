@@ -221,7 +221,9 @@ def _back(channel_id: int) -> ResponseReturnValue:
 @bp.post(f"/{_ID}/switch")
 @access.administrator
 def switch(channel_id: int) -> ResponseReturnValue:
-    enabled = request.form.get("enabled") == "1"
+    enabled = {"1": True, "0": False}.get(request.form.get("enabled", ""))
+    if enabled is None:
+        abort(400, _("Expected: enabled is 1 or 0."))
     with database().writing() as rows:
         channel = rows.get(Channel, channel_id) or abort(404)
         name, was_enabled = channel.name, channel.enabled

@@ -84,7 +84,8 @@ def _preview(form: WordingForm, kind: str, language: str) -> Message:
     alert = None
     if form.example.data:
         with database().reading() as rows:
-            alert = rows.get(Alert, form.example.data)
+            found = rows.get(Alert, form.example.data)
+            alert = found if found and found.job_id and found.kind == kind else None
     return wording_forms.shown(kind, language, form.wording, access.settings(), clock.utcnow(), alert)
 
 
@@ -117,14 +118,12 @@ def _sent_form(kind: str) -> WordingForm:
 
 @bp.post(f"{_TEXT}/preview")
 @access.administrator
-def preview(kind: str, language: str) -> ResponseReturnValue:
-    """The message alone, for the page to put in while somebody types."""
+def preview(kind: str, language: str) -> str:
+    """The message alone, or what stands in its way, for the page to put in while somebody types."""
     _known(kind, language)
     form = _sent_form(kind)
-    is_right = form.validate()
-    message = _preview(form, kind, language) if is_right else None
-    page = render_template("message_templates/preview.html", form=form, preview=message)
-    return page, 200 if is_right else 400
+    message = _preview(form, kind, language) if form.validate() else None
+    return render_template("message_templates/preview.html", form=form, preview=message)
 
 
 @bp.get(f"{_TEXT}/reset")

@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from flask_babel import lazy_gettext as _
+
 from app.notify.channel import Config, ConfigError, Field, values_of
 
 Values = dict[str, str]
+SERVER_HELP = _("With http:// or https://, and its port if it has one of its own")
 
 # {name} is one piece of the address, {name/} several with a slash between them, {server} a host with its
 # port, {place} the same with a path.
