@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from wtforms import BooleanField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms import Field as FormField
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import DataRequired, InputRequired, Length
 from wtforms.widgets import PasswordInput
 
 from app import fallbacks
@@ -45,7 +45,7 @@ class ChannelForm(FlaskForm):  # type: ignore[misc]
 
     service: Service
 
-    name = StringField(_l("Name"), [InputRequired(), Length(min=1, max=120)], filters=[_tidied])
+    name = StringField(_l("Name"), [DataRequired(), Length(max=120)], filters=[_tidied])
     language = SelectField(_l("Language of its messages"))
     fallback = SelectField(_l("If it fails, use as well"), coerce=int)
     enabled = BooleanField(_l("Send messages through this channel"), default=True)

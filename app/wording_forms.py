@@ -8,7 +8,7 @@ from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import SelectField, StringField, TextAreaField, ValidationError
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import DataRequired, Length
 
 from app import clock
 from app.models import Alert
@@ -36,8 +36,8 @@ def _number(given: object) -> int:
 
 
 class WordingForm(FlaskForm):  # type: ignore[misc]
-    title = StringField(_l("Title"), [InputRequired(), Length(max=LONGEST_TITLE)], filters=[_tidied])
-    body = TextAreaField(_l("Text"), [InputRequired(), Length(max=LONGEST_BODY)], filters=[_clean])
+    title = StringField(_l("Title"), [DataRequired(), Length(max=LONGEST_TITLE)], filters=[_tidied])
+    body = TextAreaField(_l("Text"), [DataRequired(), Length(max=LONGEST_BODY)], filters=[_clean])
     example = SelectField(_l("Show it with"), coerce=_number, default=MADE_UP, validate_choice=False)
 
     def offer(self, examples: list[tuple[Alert, str, str]], made_up: str) -> None:

@@ -266,7 +266,7 @@ def test_a_new_secret_is_audited_by_its_name_and_an_optional_one_can_be_removed(
         ("email", {"host": "a", "setting_from": "", "to": "o@b.example"}, "This field is required."),
         ("ntfy", {"server": "https://ntfy.sh", "topic": "no spaces"}, "1 to 64 letters, digits"),
         ("slack", {"webhook": "https://example.org/"}, "an address such as https://hooks.slack.com"),
-        ("telegram", {"token": "nonsense", "chats": "1"}, "values as the service hands them out"),
+        ("telegram", {"token": "nonsense", "chats": "1"}, "the values exactly as Telegram shows them"),
         ("other", {"urls": "nosuch://x"}, "addresses that Apprise knows"),
         ("ntfy", {"server": "http://127.0.0.1:9", "topic": "a", "name": " "}, "This field is required."),
         ("ntfy", {"server": "http://127.0.0.1:9", "topic": "a", "name": "taken"}, "of this name already"),
@@ -370,7 +370,7 @@ def test_a_channel_is_switched_off_and_on(here: Site) -> None:
         factories.add_channel(rows, "Phone")
     admin = here.administrator()
     answer = admin.post(f"{CHANNELS}/1/switch", data={"enabled": "0"}, follow_redirects=True)
-    assert "Phone is off; what it has not delivered yet waits." in answer.text
+    assert "Phone is off: new messages don&#39;t go to it" in answer.text
     assert _channels(here)[0].enabled is False
     admin.post(f"{CHANNELS}/1/switch", data={"enabled": "0"})
     admin.post(f"{CHANNELS}/1/switch", data={"enabled": "1"})

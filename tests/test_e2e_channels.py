@@ -87,7 +87,7 @@ def test_a_channel_whose_test_fails_keeps_the_form_at_hand(visitor: Visitor) -> 
 def test_a_channel_is_tested_switched_off_and_removed(visitor: Visitor, smtp: SmtpReceiver) -> None:
     page = visitor.go("/settings/channels")
     page.get_by_role("button", name="Switch Hook off").click()
-    expect(page.get_by_text("Hook is off")).to_be_visible()
+    expect(page.get_by_text("Hook is off:")).to_be_visible()
     page.get_by_role("button", name="Send a test message through Mail to operations").click()
     expect(page.get_by_text("Mail to operations works.")).to_be_visible()
     assert len(smtp.mails) == 2

@@ -29,7 +29,7 @@ bp = Blueprint("channels", __name__, url_prefix="/settings/channels")
 def index() -> str:
     with database().reading() as rows:
         states = resend.overview(rows, clock.utcnow())
-    return render_template("channels/index.html", channels=states, about=_about, language=_language)
+    return render_template("channels/index.html", channels=states, about=_about, language_name=_language)
 
 
 def _about(channel: Channel | resend.ChannelState) -> tuple[Service, str]:
@@ -233,7 +233,8 @@ def switch(channel_id: int) -> ResponseReturnValue:
     if enabled:
         flash(_("%(name)s is on; what has waited is sent first.", name=name), "success")
     else:
-        flash(_("%(name)s is off; what it has not delivered yet waits.", name=name), "success")
+        told = _("%(name)s is off: new messages don't go to it, and what it has not sent waits.", name=name)
+        flash(told, "success")
     return _back(channel_id)
 
 

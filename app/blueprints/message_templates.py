@@ -134,7 +134,10 @@ def confirm_reset(kind: str, language: str) -> str:
         stored = rows.get(MessageTemplate, (kind, language)) or abort(404)
     own = wording_forms.shown(kind, language, None, access.settings(), clock.utcnow(), None)
     return render_template(
-        "message_templates/reset.html", stored=stored, own=own, language=channel_forms.language_name(language)
+        "message_templates/reset.html",
+        stored=stored,
+        own=own,
+        language_name=channel_forms.language_name(language),
     )
 
 

@@ -208,4 +208,5 @@ def check(service: Service, values: Values) -> Config:
             raise
         # Its own field would be the address, of which this form knows nothing.
         secret = next((each for each in service.fields if each.secret), service.fields[0])
-        raise ConfigError(secret.name, _("values as the service hands them out")) from problem
+        expected = _("the values exactly as %(service)s shows them: one is not", service=service.label)
+        raise ConfigError(secret.name, expected) from problem
