@@ -60,7 +60,7 @@ def _known(kind: str, language: str) -> None:
 
 
 def _form(rows: Session, kind: str, form: WordingForm) -> WordingForm:
-    form.offer(message_templates.examples(rows, kind), _("an example we made up"))
+    form.offer(message_templates.examples(rows, kind), _("An example we made up"))
     return form
 
 
