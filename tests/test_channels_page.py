@@ -69,6 +69,7 @@ def test_the_list_says_of_each_channel_how_it_fares(here: Site) -> None:
         "Fails since Mon 23 Nov 2026, 09:30:</strong> answered 500: &lt;b&gt;out&lt;/b&gt; of order" in page
     )
     assert "phone as well" in page
+    assert "Stands in for: mail &lt;i&gt;ops&lt;/i&gt;. Gets messages only while that fails." in page
     assert "no failure so far" in page
     assert "<dt>Given up, last 7 days</dt><dd>1</dd>" in page
     assert "<form" not in page.partition("<h1>")[2]
