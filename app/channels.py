@@ -10,7 +10,7 @@ from sqlalchemy import Table, bindparam, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import UtcDateTime
-from app.models import Channel, Delivery
+from app.models import Alert, Channel, Delivery, Job, Server
 
 OK, DEGRADED, FAILING, NONE = "ok", "degraded", "failing", "none"
 
@@ -19,6 +19,7 @@ LONGEST_CLAIM_SECONDS = 330
 # Each success brings so many of the others forward: a receiver that is back has everything soon, and one
 # that takes a message now and then is not asked again and again until all the rest is given up.
 _FORWARD_AT_ONCE = 2
+RECENT = 20
 
 
 # Built once, since every message that arrives asks them.
@@ -41,6 +42,16 @@ class FailingChannel:
     kind: str
     since_at: datetime
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecentDelivery:
+    """A delivery with what it was about; a message about several jobs has no job."""
+
+    delivery: Delivery
+    alert_kind: str
+    job: str | None
+    server: str | None
 
 
 def note_failure(session: Session, channel_id: int, detail: str, now: datetime) -> None:
@@ -93,3 +104,28 @@ def state(session: Session, failing: int) -> str:
     if failing >= enabled:
         return FAILING
     return DEGRADED if failing else OK
+
+
+def recent(session: Session, channel_id: int) -> list[RecentDelivery]:
+    """The newest deliveries of a channel: what still waits, the next first, and then what is over."""
+    query = (
+        select(Delivery, Alert.kind, Job.name, Server.name)
+        .join(Alert, Alert.id == Delivery.alert_id)
+        .outerjoin(Job, Job.id == Delivery.job_id)
+        .outerjoin(Server, Server.id == Job.server_id)
+        .where(Delivery.channel_id == channel_id)
+        .limit(RECENT)
+    )
+    # Apart, and in these orders, each is read from the end of the channel's index and never sorted.
+    order = Delivery.next_attempt_at
+    waiting = session.execute(query.where(order.is_not(None)).order_by(order, Delivery.id)).all()
+    over = session.execute(query.where(order.is_(None)).order_by(order.desc(), Delivery.id.desc())).all()
+    return [RecentDelivery(*row) for row in (*waiting, *over)][:RECENT]
+
+
+def waiting_count(session: Session, channel_id: int) -> int:
+    """How many messages are still to be delivered through a channel."""
+    query = select(func.count()).where(
+        Delivery.channel_id == channel_id, Delivery.next_attempt_at.is_not(None)
+    )
+    return session.scalar(query) or 0

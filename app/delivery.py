@@ -13,9 +13,10 @@ from datetime import datetime
 from flask import Flask
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from app import checks, fallbacks, notify, routing
+from app import checks, fallbacks, message_templates, notify, routing
 from app.db import Database, reason
 from app.notify import texts
+from app.notify.templates import Wordings, wording_for
 from app.outbox import Claim, Outcome, claim, due_channels, finish
 from app.settings import Settings
 from app.traffic import Traffic
@@ -133,6 +134,7 @@ class Courier:
         limits, free = self._traffic.room(due_channels(self._database, now))
         if not limits or not free:
             return False
+        wordings = message_templates.all_wordings(self._database)
         seconds = self._settings.delivery_seconds + _CLAIM_GRACE_SECONDS
         # Its outcome may still be unwritten when its claim runs out: it is not sent once more for that.
         under_way = self._traffic.under_way()
@@ -140,7 +142,7 @@ class Courier:
         for each in claims:
             if each.delivery_id not in under_way:
                 self._traffic.begin(each.delivery_id, each.channel_id)
-                self._pool.submit(self._deliver, each)
+                self._pool.submit(self._deliver, each, wordings)
         return bool(claims)
 
     def _cover_waiting(self) -> None:
@@ -148,9 +150,9 @@ class Courier:
             self._covered_at = time.monotonic()
             fallbacks.cover_waiting(self._database, self._now())
 
-    def _deliver(self, taken: Claim) -> None:
+    def _deliver(self, taken: Claim, wordings: Wordings) -> None:
         started_at, start = self._now(), time.monotonic()
-        outcome = self._send(taken)
+        outcome = self._send(taken, wordings)
         self._write_down(taken, outcome, started_at, time.monotonic() - start)
         self._traffic.end(taken.delivery_id, taken.channel_id, delivered=outcome.delivered)
         self._wake.set()
@@ -173,9 +175,9 @@ class Courier:
                     return
             time.sleep(_POLL_SECONDS)
 
-    def _send(self, taken: Claim) -> Outcome:
+    def _send(self, taken: Claim, wordings: Wordings) -> Outcome:
         try:
-            message = self._compose(taken)
+            message = self._compose(taken, wordings)
             receipt = notify.send(
                 taken.channel_kind,
                 taken.config,
@@ -191,7 +193,7 @@ class Courier:
             return Outcome(False, "Veilleur itself failed; its log says why.")
         return Outcome(True, receipt.detail)
 
-    def _compose(self, taken: Claim) -> notify.Message:
+    def _compose(self, taken: Claim, wordings: Wordings) -> notify.Message:
         base = self._settings.public_url or f"http://{self._settings.host}:{self._settings.port}"
         with self._app.app_context():
             return texts.compose(
@@ -203,4 +205,5 @@ class Courier:
                 zone=self._settings.timezone,
                 language=taken.language,
                 fallback_for=taken.fallback_for,
+                wording=wording_for(wordings, taken.alert_kind, taken.language),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
@@ -35,6 +36,9 @@ class ChannelState:
     failing_since_at: datetime | None
     last_error: str | None
     fallback: str | None
+    config: dict[str, Any]
+    language: str
+    tested_at: datetime | None
     waiting: int
     given_up: int
 
@@ -42,7 +46,8 @@ class ChannelState:
 def overview(session: Session, now: datetime, days: int = DAYS) -> list[ChannelState]:
     """Every channel, by name."""
     counts = _counts(session, now, days)
-    names = {each.id: each.name for each in session.scalars(select(Channel))}
+    known = session.scalars(select(Channel).order_by(Channel.name)).all()
+    names = {each.id: each.name for each in known}
     return [
         ChannelState(
             each.id,
@@ -52,9 +57,12 @@ def overview(session: Session, now: datetime, days: int = DAYS) -> list[ChannelS
             each.failing_since_at,
             each.last_error,
             names.get(each.fallback_id) if each.fallback_id else None,
+            each.config,
+            each.language,
+            each.tested_at,
             *counts.get(each.id, (0, 0)),
         )
-        for each in session.scalars(select(Channel).order_by(Channel.name))
+        for each in known
     ]
 
 

@@ -17,6 +17,7 @@ from app.models import (
     Delivery,
     Job,
     JobSchedule,
+    MessageTemplate,
     QuarantinedBody,
     Report,
     ReportBody,
@@ -157,11 +158,36 @@ def add_schedule(session: Session, job: Job, **columns: Any) -> JobSchedule:
     return schedule
 
 
+# Nothing listens there.
+CONFIGS: dict[str, dict[str, object]] = {
+    "email": {
+        "host": "127.0.0.1",
+        "port": 9,
+        "from": "v@a.example",
+        "to": "ops@b.example",
+        "security": "none",
+    },
+    "ntfy": {"server": "http://127.0.0.1:9", "topic": "backups", "token": ""},
+    "webhook": {"url": "http://127.0.0.1:9/hook"},
+    "apprise": {"urls": "gotify://127.0.0.1:9/AbCdEfGhIjKlMnO/"},
+}
+
+
 def add_channel(session: Session, name: str = "phone", kind: str = "ntfy", **columns: Any) -> Channel:
-    channel = Channel(kind=kind, name=name, config={}, created_at=NOW, **columns)
+    columns = {"config": CONFIGS[kind], "created_at": NOW, **columns}
+    channel = Channel(kind=kind, name=name, **columns)
     session.add(channel)
     session.flush()
     return channel
+
+
+def add_message_template(session: Session, kind: str = "overdue", **columns: Any) -> MessageTemplate:
+    values = {"language": "en", "title": "{job} is late", "body": "Look at {link}", **columns}
+    values = {"updated_at": NOW, "updated_by": "admin", **values}
+    template = MessageTemplate(kind=kind, **values)
+    session.add(template)
+    session.flush()
+    return template
 
 
 def add_alert(session: Session, job: Job, kind: str = "overdue", **columns: Any) -> Alert:

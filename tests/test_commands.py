@@ -289,6 +289,21 @@ def test_a_test_that_fails_is_told_and_the_channel_stays(here: Site) -> None:
     assert len(done(here, "channel", "list").splitlines()) == 2
 
 
+def test_a_test_that_arrives_is_remembered_and_audited(here: Site) -> None:
+    with HttpReceiver() as receiver:
+        done(here, "channel", "add", "webhook", "ops", f"url={receiver.url}/{SECRET}", "--no-test")
+        with here.database.reading() as rows:
+            assert rows.scalars(select(Channel.tested_at)).one() is None
+        done(here, "channel", "test", "ops")
+    with here.database.reading() as rows:
+        assert rows.scalars(select(Channel.tested_at)).one() is not None
+    refused(here, "channel", "test", "ops")
+    told = [each.after for each in here.audit("channel tested")]
+    assert told == ["arrived: 200 OK", "failed: refused the connection"]
+    with here.database.reading() as rows:
+        assert rows.scalars(select(Channel.failing_since_at)).one() is not None
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

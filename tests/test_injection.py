@@ -30,6 +30,7 @@ from app.models import (
     Delivery,
     Job,
     MaintenanceWindow,
+    MessageTemplate,
     QuarantinedBody,
     Report,
     ReportBody,
@@ -76,6 +77,7 @@ def empty(site: Site) -> None:
             ReportBody,
             Report,
             MaintenanceWindow,
+            MessageTemplate,
             Job,
             Server,
             QuarantinedBody,
@@ -139,6 +141,7 @@ def pages(visitors: Visitors, words: str) -> dict[str, Structure]:
         factories.add_quarantined(
             rows, reason=words, key_label=words, missing_fields=[words], content_type=words
         )
+        factories.add_message_template(rows, title=words, body=words, updated_by=words[:80])
         factories.add_check(rows, succeeded=False, message=words)
         assert (job.id, report.id) == (1, 1)
     found = {}

@@ -11,12 +11,13 @@ from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from app import accounts, clock
-from app.models import Channel, Job, MaintenanceWindow, QuarantinedBody, Report, UserSession
+from app.models import Channel, Job, MaintenanceWindow, MessageTemplate, QuarantinedBody, Report, UserSession
 from tests import factories
 from tests.web import LoggedIn, Site
 
 # What stands in a path for the part of this name; 1 for any other.
-FILLED = {"path": "health", "filename": "style.css", "server": "nas-attic"}
+FILLED = {"path": "health", "filename": "style.css", "server": "nas-attic", "service_name": "ntfy"}
+FILLED |= {"kind": "overdue", "language": "en"}
 
 Call = tuple[str, str]
 
@@ -62,6 +63,8 @@ def furnish(here: Site) -> None:
             factories.add_quarantined(rows, id=1)
         if rows.get(Channel, 1) is None:
             factories.add_channel(rows, id=1)
+        if rows.get(MessageTemplate, ("overdue", "en")) is None:
+            factories.add_message_template(rows)
         if rows.get(MaintenanceWindow, 1) is None:
             once = {"starts_at": clock.utcnow(), "ends_at": clock.utcnow() + timedelta(hours=1)}
             rows.add(MaintenanceWindow(id=1, name="Rack", zone="UTC", created_at=clock.utcnow(), **once))

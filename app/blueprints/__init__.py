@@ -11,6 +11,7 @@ from app.blueprints.health import bp as health_bp
 from app.blueprints.ingest import bp as ingest_bp
 from app.blueprints.jobs import bp as jobs_bp
 from app.blueprints.maintenance import bp as maintenance_bp
+from app.blueprints.message_templates import bp as message_templates_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
 
@@ -24,6 +25,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     ingest_bp,
     jobs_bp,
     maintenance_bp,
+    message_templates_bp,
     proxy_bp,
     quarantine_bp,
 )

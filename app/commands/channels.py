@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 from babel import Locale, UnknownLocaleError
 from flask.cli import AppGroup
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import clock, fallbacks, resend
+from app import clock, fallbacks, resend, trial
 from app.commands.trace import note, settings
 from app.db import database
 from app.models import Channel
-from app.notify import KINDS, ConfigError, DeliveryError, check, describe, send, texts
+from app.notify import KINDS, ConfigError, check, describe
 from app.notify.cleaning import one_line
 
 channel = AppGroup("channel", help="Where messages go.")
@@ -79,11 +77,10 @@ def _checked(kind: str, pairs: tuple[str, ...]) -> dict[str, object]:
 @channel.command("list", help="Show the channels, secrets masked, and how they fare.")
 def list_channels() -> None:
     with database().reading() as rows:
-        known = {each.id: each for each in rows.scalars(select(Channel).order_by(Channel.name))}
         states = resend.overview(rows, clock.utcnow())
     for state in states:
         told = [one_line(state.name), state.kind, "on" if state.enabled else "off"]
-        told.append(describe(state.kind, known[state.channel_id].config))
+        told.append(describe(state.kind, state.config))
         click.echo("\t".join([*told, *_remarks(state)]))
 
 
@@ -109,23 +106,15 @@ def test_channel(name: str) -> None:
 
 def _send_test(name: str) -> None:
     with database().reading() as rows:
-        found = _find(rows, name)
-        kind, config, language = found.kind, found.config, found.language
-    now = clock.utcnow()
-    message = texts.compose(
-        "test",
-        {},
-        message_id=uuid.uuid4().hex,
-        occurred_at=now,
-        url=settings().public_url or None,
-        zone=settings().timezone,
-        language=language,
-    )
-    try:
-        receipt = send(kind, config, message, timeout_seconds=settings().delivery_seconds)
-    except DeliveryError as problem:
-        raise click.ClickException(f"The test message did not arrive: {problem.reason}") from None
-    click.echo(f"The test message arrived: {receipt.detail}")
+        channel_id = _find(rows, name).id
+    outcome = trial.run(database(), settings(), channel_id, clock.utcnow())
+    if outcome is None:
+        raise click.ClickException(f"{name}: removed meanwhile")
+    with database().writing() as rows:
+        note(rows, "channel tested", name, after=outcome.told)
+    if not outcome.arrived:
+        raise click.ClickException(f"The test message did not arrive: {outcome.detail}")
+    click.echo(f"The test message arrived: {outcome.detail}")
 
 
 def _find(rows: Session, name: str) -> Channel:

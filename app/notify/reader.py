@@ -9,13 +9,16 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_skeleton, format_time
+from flask_babel import gettext as _
+from flask_babel import ngettext
 
 from app import clock
 from app.notify.channel import shortened
-from app.notify.cleaning import one_line
+from app.notify.cleaning import lines, mask, one_line
 
 Facts = Mapping[str, object]
 LONGEST_NAME = 100
+LONGEST_ERROR = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +69,21 @@ def name(facts: Facts, key: str) -> str:
 def number(facts: Facts, key: str) -> int:
     value = facts.get(key)
     return value if isinstance(value, int) else 0
+
+
+def error_of(facts: Facts) -> str:
+    """What Duplicati says went wrong, without secrets and bounded; empty when it says nothing."""
+    return lines(mask(shortened(str(facts.get("error") or ""), LONGEST_ERROR))).strip()
+
+
+def duration(seconds: int) -> str:
+    """The two largest units, such as `1 day 2 hours`; less than a minute is `0 minutes`."""
+    seconds = max(seconds, 0)
+    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
+    parts = [
+        ngettext("%(num)d day", "%(num)d days", days) if days > 0 else "",
+        ngettext("%(num)d hour", "%(num)d hours", hours) if hours > 0 else "",
+        ngettext("%(num)d minute", "%(num)d minutes", minutes) if minutes > 0 else "",
+    ]
+    told = [part for part in parts if part][:2]
+    return " ".join(told) if told else str(_("0 minutes"))

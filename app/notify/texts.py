@@ -6,13 +6,22 @@ from datetime import datetime
 
 from flask_babel import force_locale, gettext, ngettext
 
-from app.notify import group_texts
+from app.notify import group_texts, templates
 from app.notify.channel import shortened
-from app.notify.cleaning import lines, mask, one_line
+from app.notify.cleaning import one_line
 from app.notify.message import Message
-from app.notify.reader import LONGEST_NAME, Facts, Reader, locale_of, moment_of, name, number, zone_of
-
-LONGEST_ERROR = 1500
+from app.notify.reader import (
+    LONGEST_NAME,
+    Facts,
+    Reader,
+    duration,
+    error_of,
+    locale_of,
+    moment_of,
+    name,
+    number,
+    zone_of,
+)
 
 
 def _(sentence: str, **values: object) -> str:
@@ -29,10 +38,12 @@ def compose(
     zone: str,
     language: str = "en",
     fallback_for: str | None = None,
+    wording: templates.Wording | None = None,
 ) -> Message:
     """One message about a job or about several, its times in `facts` as ISO in UTC.
 
-    `fallback_for` names the channel that failed when this one stands in for it.
+    `fallback_for` names the channel that failed when this one stands in for it. A `wording` that can't be
+    used is as if there were none; a message about several keeps our own text.
     An unknown zone counts as UTC, an unknown language as English.
     """
     locale = locale_of(language)
@@ -44,20 +55,28 @@ def compose(
         else:
             title = _title(kind, facts)
             paragraphs = _paragraphs(kind, facts, reader, occurred_at)
-        if fallback_for:
-            paragraphs.insert(1, _stand_in(fallback_for))
         if url:
             paragraphs.append(_("Details: %(url)s", url=url))
+        if wording and not group_texts.is_group(facts):
+            own = templates.Wording(title, _joined(paragraphs))
+            title, body = templates.written(wording, own, facts, reader, url)
+            paragraphs = [body]
+        if fallback_for:
+            paragraphs.insert(1, _stand_in(fallback_for))
     return Message(
         message_id=message_id,
         kind=kind,
         title=title,
-        body="\n\n".join(filter(None, paragraphs)) + "\n",
+        body=_joined(paragraphs) + "\n",
         severity=_severity(kind, facts),
         url=url,
         occurred_at=occurred_at,
         facts=dict(facts),
     )
+
+
+def _joined(paragraphs: list[str]) -> str:
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def _is_failing(facts: Facts) -> bool:
@@ -181,8 +200,7 @@ def _failure_detail(facts: Facts) -> str:
         told.append(ngettext("%(num)d error", "%(num)d errors", errors))
     if warnings := number(facts, "warningsCount"):
         told.append(ngettext("%(num)d warning", "%(num)d warnings", warnings))
-    if error := facts.get("error"):
-        words = lines(mask(shortened(str(error), LONGEST_ERROR))).strip()
+    if words := error_of(facts):
         told.append(_("Duplicati says:"))
         told += [f"    {line}" for line in words.split("\n")]
     return "\n".join(told)
@@ -210,16 +228,3 @@ def _after_failure() -> str:
             "- " + _("What does the log of this run say in Duplicati?"),
         ]
     )
-
-
-def duration(seconds: int) -> str:
-    """The two largest units, such as `1 day 2 hours`; less than a minute is `0 minutes`."""
-    seconds = max(seconds, 0)
-    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
-    parts = [
-        ngettext("%(num)d day", "%(num)d days", days) if days > 0 else "",
-        ngettext("%(num)d hour", "%(num)d hours", hours) if hours > 0 else "",
-        ngettext("%(num)d minute", "%(num)d minutes", minutes) if minutes > 0 else "",
-    ]
-    told = [part for part in parts if part][:2]
-    return " ".join(told) if told else _("0 minutes")
