@@ -23,7 +23,18 @@ LONGEST_FUNCTION = 50
 
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
-    "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports"},
+    "pure": {
+        "clock",
+        "recurrence",
+        "repeat",
+        "expectation",
+        "forecast",
+        "guess",
+        "deadline",
+        "overdue",
+        "backtest",
+        "reports",
+    },
     "world": {
         "settings",
         "setting_checks",
@@ -54,6 +65,7 @@ ROOMS: dict[str, set[str]] = {
         "accounts",
         "throttle",
         "installation",
+        "hindsight",
         "maintenance",
         "downtime",
         "routing",
@@ -74,6 +86,9 @@ ROOMS: dict[str, set[str]] = {
         "sentences",
         "welcome",
         "job_forms",
+        "schedule_forms",
+        "schedule_page",
+        "schedule_sentences",
         "json_body",
         "maintenance_forms",
         "presence",
