@@ -13,6 +13,7 @@ from app.blueprints.jobs import bp as jobs_bp
 from app.blueprints.maintenance import bp as maintenance_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
+from app.blueprints.schedules import bp as schedules_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     auth_bp,
@@ -26,4 +27,5 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     maintenance_bp,
     proxy_bp,
     quarantine_bp,
+    schedules_bp,
 )
