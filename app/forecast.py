@@ -105,7 +105,7 @@ def _window(expected: Expectation, zone: ZoneInfo, tolerance: timedelta, allow: 
         until_at=expected.until_at,
         overdue_at=allowance.deadline_at if allowance else deadline_at,
         is_moved=allowance is not None,
-        change=change_between(zone, previous_at, expected_at) if previous_at else None,
+        change=change_between(zone, previous_at, expected.until_at) if previous_at else None,
         twice_at=_twice_at(expected_at, zone),
     )
 

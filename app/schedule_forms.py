@@ -38,6 +38,7 @@ UNITS = {
 }
 _TYPED = "typed"
 _MOST_UNITS = 9999
+_YEARS = range(1980, 2200)
 _PLAIN_REPEAT = re.compile(r"([1-9][0-9]{0,3})([mhDWMY])")
 
 
@@ -84,10 +85,12 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
         for name in ("repeat",) if self.manner.data == SIMPLE else ("every", "unit"):
             self[name].errors = []  # it is the other way of saying it that counts
         repeat = self._repeat()
-        if self.first.process_errors:
+        if self.first.errors and self.first.process_errors:
             self.first.errors = [_("Expected: a date and a time of day.")]
+        if self.first.data and self.first.data.year not in _YEARS:
+            self.first.errors = [_("Expected: a date between the years 1980 and 2199.")]
         for number in (self.every, self.tolerance):
-            if number.process_errors:
+            if number.errors and number.process_errors:
                 number.errors = [_("Expected: a whole number.")]
         if repeat is None or any(field.errors for field in self):
             return None

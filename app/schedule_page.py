@@ -67,7 +67,7 @@ class Backtest:
     comparison: str
     failures: str
     reach: str
-    is_cut: bool
+    runs_if_cut: int
     began_at: datetime
     ended_at: datetime
     silences: Sequence[Silence]
@@ -226,7 +226,7 @@ def _backtest(known: Known, entered: Schedule, seconds: int) -> Backtest | None:
         comparison=sentences.comparison_words(len(compared.now.silences), len(then.silences)),
         failures=sentences.failures_words(len(then.failures)),
         reach=sentences.reach_words(then.waited_for.count(Source.TYPED), len(then.waited_for)),
-        is_cut=past.is_cut,
+        runs_if_cut=len(past.runs) if past.is_cut else 0,
         began_at=began_at,
         ended_at=past.ended_at,
         silences=list(reversed(then.silences))[:ALERTS_SHOWN],

@@ -167,7 +167,7 @@ def notes(window: Window, schedule: Schedule, viewer: ZoneInfo, viewers: ClockCh
         told += _new_time_of_day(window, zone)
         if window.earliest_at < window.until_at:
             span = {"start": clock_in(window.earliest_at, zone), "end": clock_in(window.until_at, zone)}
-            told.append(_("For this one run, a begin at %(start)s counts as well as one at %(end)s.", **span))
+            told.append(_("For this run, a begin at %(start)s counts as well as one at %(end)s.", **span))
     elif viewers and viewer != zone:
         told.append(change_words(viewers, viewer))
         told.append(_("From here on the same run comes at another time by your clock."))

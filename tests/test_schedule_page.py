@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -271,24 +270,29 @@ def test_a_time_that_happens_twice_is_said_with_the_run_after(here: Site) -> Non
     daily = schedule("1D", "Europe/Paris", "2026-10-20T02:30")
     told = notes(here, daily, "2026-10-24T12:00", 3)
     assert told[0] == [
-        "02:30 happens twice on Sun 25 Oct 2026; the first one is meant, and by the second the backup is overdue."
+        "02:30 happens twice on Sun 25 Oct 2026; the first one is meant, and by the second the backup is "
+        "overdue."
     ]
     assert told[1] == [
         "The clocks in Europe/Paris go back by 1 h on Sun 25 Oct 2026.",
-        "For this one run, a begin at 01:30 counts as well as one at 02:30.",
+        "For this run, a begin at 01:30 counts as well as one at 02:30.",
     ]
     assert told[2] == []
 
 
 def test_a_time_that_is_skipped_moves_the_run_for_good(here: Site) -> None:
     daily = schedule("1D", "Europe/Paris", "2026-03-20T02:30")
-    told = notes(here, daily, "2026-03-28T12:00", 2)
+    told = notes(here, daily, "2026-03-28T12:00", 3)
     assert told[0] == [
         "The clocks in Europe/Paris go forward by 1 h on Sun 29 Mar 2026.",
         "As Duplicati counts, the run moves from 02:30 to 01:30 and stays there.",
-        "For this one run, a begin at 01:30 counts as well as one at 03:30.",
+        "For this run, a begin at 01:30 counts as well as one at 03:30.",
     ]
-    assert told[1] == []
+    assert told[1] == [
+        "The clocks in Europe/Paris go forward by 1 h on Sun 29 Mar 2026.",
+        "For this run, a begin at 01:30 counts as well as one at 02:30.",
+    ]
+    assert told[2] == []
 
 
 def test_an_hourly_rule_has_no_time_of_day_to_keep(here: Site) -> None:
@@ -303,7 +307,7 @@ def test_an_hourly_rule_has_no_time_of_day_to_keep(here: Site) -> None:
 def test_a_change_of_the_viewers_clock_is_said_too(here: Site) -> None:
     daily = schedule("1D", "America/New_York", "2026-10-20T20:00")
     told = notes(here, daily, "2026-10-23T12:00", 12, "Europe/Paris")
-    assert told[1] == [
+    assert told[2] == [
         "The clocks in Europe/Paris go back by 1 h on Sun 25 Oct 2026.",
         "From here on the same run comes at another time by your clock.",
     ]
@@ -344,7 +348,8 @@ def test_a_schedule_that_makes_a_backup_overdue_at_once_says_so(
     here: Site, admin: LoggedIn, job_id: int
 ) -> None:
     assert "counts as overdue" in fragment(admin, job_id, repeat="1h", days=[])
-    assert "counts as overdue" not in fragment(admin, job_id, repeat="1W", days=[], first="2026-11-25T22:00")
+    tomorrow = (clock.utcnow() + DAY).strftime("%Y-%m-%dT22:00")
+    assert "counts as overdue" not in fragment(admin, job_id, repeat="1W", days=[], first=tomorrow)
 
 
 def test_where_duplicati_announces_its_times_the_schedule_changes_nothing(
@@ -367,8 +372,10 @@ def test_the_past_is_told_under_this_setting_and_under_the_one_in_force(
 ) -> None:
     with_runs(here, job_id, 40, 2 * DAY)
     every_day = fragment(admin, job_id, repeat="1D", days=[], first="2026-08-01T22:00")
-    assert re.search(r"you would have had 4\d alerts about a missing backup in the last \d\d days", every_day)
-    assert "The newest 20 of 4" in every_day
+    assert re.search(
+        r"you would have had (?:39|40) alerts about a missing backup in the last \d\d days", every_day
+    )
+    assert re.search("The newest 20 of (39|40)", every_day)
     first = (clock.utcnow().astimezone(PARIS) - DAY).strftime("%Y-%m-%dT22:00")
     other = fragment(admin, job_id, repeat="2D", days=[], first=first)
     assert "no alert about a missing backup" in other
@@ -395,7 +402,9 @@ def test_what_runs_declared_went_before_a_typed_schedule(here: Site, admin: Logg
         job = rows.get_one(Job, job_id)
         for day in range(20):
             ended_at = now - day * 3 * DAY
-            factories.add_report(rows, job, ended_at=ended_at, next_scheduled_at=ended_at + 3 * DAY - HOUR)
+            factories.add_report(
+                rows, job, ended_at=ended_at, next_scheduled_at=ended_at + 3 * DAY - 30 * MINUTE
+            )
     shown = fragment(admin, job_id, repeat="1h", days=[])
     assert "no alert about a missing backup" in shown
     assert "a more trusted source told the next one" in shown

@@ -140,7 +140,7 @@ def _page(known: Known, form: ScheduleForm, shown: Schedule | None, *, is_sugges
         form=form,
         preview=_preview(known, form, shown),
         complaints=form.complaints(),
-        in_force=sentences.in_force(known.job.expected_source),
+        source_words=sentences.in_force(known.job.expected_source),
         suggestion=sentences.suggestion(found) if found else "",
         has_enough_runs=known.has_enough_runs,
         is_suggestion=is_suggestion,
