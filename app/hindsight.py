@@ -105,7 +105,8 @@ def allowance(rows: Session, job: Job, policy: Policy, oldest_at: datetime, now:
 
 def compare(past: Past, now: Setting, then: Setting) -> Comparison:
     """The same past under the setting in force and under another one."""
-    return Comparison(past=past, now=_try(past, now), then=_try(past, then))
+    before = _try(past, now)
+    return Comparison(past=past, now=before, then=before if then == now else _try(past, then))
 
 
 def _try(past: Past, setting: Setting) -> Replay:

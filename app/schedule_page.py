@@ -25,7 +25,7 @@ from app.overdue import Facts, State
 from app.recurrence import RecurrenceError, Schedule
 
 WINDOWS_SHOWN = 10
-ALERTS_SHOWN = 20
+ALERTS_SHOWN = 10
 STRIP_WIDTH = 900
 _SHORTEST_MARK = 2
 
@@ -53,7 +53,6 @@ class Preview:
     zone: ZoneInfo
     viewer: ZoneInfo
     rows: list[Row]
-    change: str
     rows_at_change: list[Row]
     next_run: Expectation | None
     is_overdue_at_once: bool
@@ -141,7 +140,6 @@ def preview(known: Known, entered: Schedule, tolerance_seconds: int | None) -> P
         zone=zone,
         viewer=viewer,
         rows=[_row(each, entered, viewer) for each in windows],
-        change=sentences.change_words(change, zone) if change and at_change else "",
         rows_at_change=[_row(each, entered, viewer) for each in at_change],
         next_run=expected,
         is_overdue_at_once=_is_overdue(known, expected, seconds),

@@ -375,7 +375,7 @@ def test_the_past_is_told_under_this_setting_and_under_the_one_in_force(
     assert re.search(
         r"you would have had (?:39|40) alerts about a missing backup in the last \d\d days", every_day
     )
-    assert re.search("The newest 20 of (39|40)", every_day)
+    assert re.search("The newest 10 of (39|40)", every_day)
     first = (clock.utcnow().astimezone(PARIS) - DAY).strftime("%Y-%m-%dT22:00")
     other = fragment(admin, job_id, repeat="2D", days=[], first=first)
     assert "no alert about a missing backup" in other
