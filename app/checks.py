@@ -200,6 +200,11 @@ def judge(job: Job, policy: Policy, now: datetime) -> Verdict:
     return overdue.verdict(_facts(job, policy), now)
 
 
+def judge_after_report(job: Job, policy: Policy, *, good: bool, now: datetime) -> Verdict:
+    """The verdict once a report has moved the clocks of a job that is loaded."""
+    return overdue.after_report(_facts(job, policy), job.state, good, now)
+
+
 def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datetime) -> Change:
     decided = overdue.verdict(facts, now)
     blamed = facts.allowance.downtime if facts.allowance and decided.state is not State.OVERDUE else None

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from app.recurrence import RecurrenceError, Schedule, around, dst_readings
+from app.recurrence import RecurrenceError, Schedule, around, dst_readings, upcoming
 
 _DAY: Final = timedelta(days=1)
 # A client whose clock or schedule is this far off is not believed.
@@ -90,6 +90,24 @@ def after_schedule_change(last_run: Run | None, beliefs: Beliefs, now: datetime)
         except RecurrenceError:
             continue
     return None
+
+
+def heard(run: Run, expected: Expectation, beliefs: Beliefs) -> tuple[datetime | None, int | None]:
+    """The client's last word that counts, and the gap that its words have shown, once this run is in."""
+    if expected.source is not Source.DECLARED or run.declared_next_at != expected.expected_at:
+        return beliefs.declared_next_at, beliefs.declared_gap_seconds
+    gap_seconds = declared_gap_seconds(beliefs.declared_next_at, run)
+    return run.declared_next_at, gap_seconds or beliefs.declared_gap_seconds
+
+
+def windows(schedule: Schedule, after_at: datetime, count: int) -> list[Expectation]:
+    """The next `count` runs by this schedule alone, as if each came when it is due."""
+    previous_at = around(schedule, after_at)[0]
+    found: list[Expectation] = []
+    for expected_at in upcoming(schedule, after_at, count):
+        found.append(_expect(schedule, Source.TYPED, previous_at, expected_at))
+        previous_at = expected_at
+    return found
 
 
 def declared_gap_seconds(before_at: datetime | None, run: Run) -> int | None:

@@ -10,19 +10,17 @@ from zoneinfo import ZoneInfo, available_timezones
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import DateTimeLocalField, Field, IntegerField, SelectField, SelectMultipleField, StringField
+from wtforms import DateTimeLocalField, IntegerField, SelectField
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length, NumberRange, Optional
-from wtforms.widgets import CheckboxInput, ListWidget
+from wtforms.validators import NumberRange, Optional
 
 from app.models import Job, JobSchedule
-from app.recurrence import WEEKDAYS, RecurrenceError, Schedule, next_after
 from app.sentences import reminder_name
 from app.settings import REMINDERS
 
 TYPED = "typed"
 LOCAL_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
-_MOST_MINUTES = 31 * 24 * 60
+MOST_MINUTES = 31 * 24 * 60
 DAYS = {
     "mon": _l("Monday"),
     "tue": _l("Tuesday"),
@@ -67,7 +65,7 @@ class AcknowledgeForm(EndForm):
 class ToleranceForm(FlaskForm):  # type: ignore[misc]
     minutes = IntegerField(
         _l("Tolerance in minutes (empty: the global one)"),
-        [Optional(), NumberRange(0, _MOST_MINUTES)],
+        [Optional(), NumberRange(0, MOST_MINUTES)],
     )
 
 
@@ -80,48 +78,6 @@ class ReminderForm(FlaskForm):  # type: ignore[misc]
         choices = {"": follow} | {each: reminder_name(each) for each in REMINDERS}
         self.reminder.choices = [SelectChoice(value, label) for value, label in choices.items()]
         return self
-
-
-class ScheduleForm(FlaskForm):  # type: ignore[misc]
-    repeat = StringField(_l("Repeat"), [InputRequired(), Length(max=60)])
-    days = SelectMultipleField(
-        _l("Allowed weekdays (none: all)"),
-        choices=[SelectChoice(value, label) for value, label in DAYS.items()],
-        option_widget=CheckboxInput(),
-        widget=ListWidget(prefix_label=False),
-    )
-    zone = StringField(_l("Time zone"), [InputRequired(), Length(max=60)])
-    first = DateTimeLocalField(_l("First run, in that zone"), [InputRequired()], format=LOCAL_FORMATS)
-
-    def schedule(self, now: datetime) -> Schedule | None:
-        """The schedule as entered; None after putting the error beside the field it is about."""
-        try:
-            zone = self.zone.data.strip()
-            # The zone is checked before the time is read in it.
-            probe = Schedule(
-                repeat=self.repeat.data.strip(), days=frozenset(self.days.data), zone=zone, anchor_at=now
-            )
-            anchor_at = in_zone(self.first.data, zone)
-            entered = Schedule(repeat=probe.repeat, days=probe.days, zone=zone, anchor_at=anchor_at)
-            next_after(entered, now)
-        except RecurrenceError as problem:
-            _blame(self, str(problem))
-            return None
-        return entered
-
-
-def _blame(form: ScheduleForm, problem: str) -> None:
-    named, colon, text = problem.partition(": ")
-    fields: dict[str, Field] = {
-        "repeat": form.repeat,
-        "days": form.days,
-        "zone": form.zone,
-        "anchor_at": form.first,
-    }
-    field = fields.get(named) if colon else None
-    message = (text[:1].upper() + text[1:]) if field is not None else problem
-    target = field if field is not None else form.repeat
-    target.errors = [*target.errors, message]
 
 
 def in_zone(local: datetime, zone: str) -> datetime:
@@ -139,30 +95,3 @@ def zones() -> tuple[str, ...]:
 
 def typed_row(job: Job) -> JobSchedule | None:
     return next((each for each in job.schedules if each.source == TYPED), None)
-
-
-def filled_schedule_form(row: JobSchedule | None, zone: str) -> ScheduleForm:
-    """The form as a user finds it: what is stored, else a start that fits most."""
-    if row is None:
-        return ScheduleForm(formdata=None, repeat="1D", days=[], zone=zone)
-    try:
-        local = row.anchor_at.astimezone(ZoneInfo(row.zone)).replace(tzinfo=None)
-    except (KeyError, ValueError, OSError):
-        local = row.anchor_at.replace(tzinfo=None)
-    days = [each for each in row.days.split(",") if each]
-    return ScheduleForm(formdata=None, repeat=row.repeat, days=days, zone=row.zone, first=local)
-
-
-def store_schedule(job: Job, entered: Schedule, now: datetime) -> str:
-    """Put the typed schedule in place of the one before; what it says, for the audit log."""
-    row = typed_row(job)
-    if row is None:
-        row = JobSchedule(source=TYPED)
-        job.schedules.append(row)
-    row.repeat, row.zone, row.anchor_at, row.set_at = entered.repeat, entered.zone, entered.anchor_at, now
-    row.days = ",".join(each for each in WEEKDAYS if each in entered.days)
-    return schedule_words(row)
-
-
-def schedule_words(row: JobSchedule | None) -> str:
-    return f"{row.repeat} {row.days or 'all days'} {row.zone}" if row else "-"

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 LONGEST_MINUTES = 7 * 24 * 60
 _LONGEST_REACH = timedelta(days=400)
 _MOMENT = timedelta(seconds=1)
+_ALL = select(MaintenanceWindow).order_by(MaintenanceWindow.id)
 
 
 class WindowError(ValueError):
@@ -137,17 +138,25 @@ def of_row(row: MaintenanceWindow) -> Window:
 def load(session: Session) -> list[Window]:
     """All windows that can be used. A zone this machine no longer knows leaves its window out, and so does a
     damaged row: no alert waits for either."""
-    numbers = session.scalars(select(MaintenanceWindow.id).order_by(MaintenanceWindow.id)).all()
-    return [window for number in numbers if (window := _usable(session, number))]
-
-
-def _usable(session: Session, number: int) -> Window | None:
-    # One by one: a value that can't be read would otherwise take the other windows with it.
     try:
-        row = session.get(MaintenanceWindow, number)
-        return check(of_row(row)) if row else None
+        return [window for row in session.scalars(_ALL) if (window := _sound(row))]
+    except (AttributeError, TypeError, ValueError):
+        # One by one: a value that can't be read would otherwise take the other windows with it.
+        numbers = session.scalars(_ALL.with_only_columns(MaintenanceWindow.id)).all()
+        return [window for number in numbers if (window := _readable(session, number))]
+
+
+def _sound(row: MaintenanceWindow) -> Window | None:
+    try:
+        return check(of_row(row))
     except WindowError:
         return None
+
+
+def _readable(session: Session, number: int) -> Window | None:
+    try:
+        row = session.get(MaintenanceWindow, number)
+        return _sound(row) if row else None
     except (AttributeError, TypeError, ValueError) as problem:
         log.error("maintenance window %s is damaged and left out: %s", number, problem)
         return None

@@ -66,6 +66,16 @@ def verdict(facts: Facts, now: datetime) -> Verdict:
     )
 
 
+def after_report(facts: Facts, before: str, good: bool, now: datetime) -> Verdict:
+    """The state once a report has moved the facts on. That a job is overdue is for the check to find, never
+    for a report; what people were told stays true until a good run ends it."""
+    decided = verdict(facts, now)
+    if decided.state is not State.OVERDUE or (before == State.OVERDUE and good):
+        return decided
+    assert facts.last_ended_at is not None  # noqa: S101  (the report has just set it)
+    return verdict(facts, facts.last_ended_at)
+
+
 def _decide(facts: Facts, now: datetime) -> tuple[State, datetime | None, datetime | None]:
     if facts.paused_at and (facts.paused_until_at is None or now <= facts.paused_until_at):
         return State.PAUSED, facts.paused_at, facts.paused_until_at

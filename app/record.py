@@ -180,12 +180,10 @@ def _note_key_use(session: Session, sender: Sender, now: datetime) -> None:
 
 
 def _move_clocks(job: Job, report: Report, times: Times, policy: Policy, now: datetime) -> None:
-    run = _run_by_its_clock(report, times, now)
-    _expect(job, expectation.after_run(run, _beliefs(job, policy)))
-    if job.expected_source == Source.DECLARED and report.next_scheduled_at == job.expected_at:
-        gap_seconds = expectation.declared_gap_seconds(job.declared_next_at, run)
-        job.declared_gap_seconds = gap_seconds or job.declared_gap_seconds
-        job.declared_next_at = report.next_scheduled_at
+    run, held = _run_by_its_clock(report, times, now), beliefs(job, policy)
+    expected = expectation.after_run(run, held)
+    _expect(job, expected)
+    job.declared_next_at, job.declared_gap_seconds = expectation.heard(run, expected, held)
     job.last_began_at, job.last_ended_at = run.began_at, times.ended_at
     job.last_outcome = _outcome(report)
     job.last_run_good = report.good
@@ -214,7 +212,8 @@ def _expect(job: Job, expected: Expectation | None) -> None:
     job.expected_source = str(expected.source) if expected else None
 
 
-def _beliefs(job: Job, policy: Policy) -> Beliefs:
+def beliefs(job: Job, policy: Policy) -> Beliefs:
+    """What is stored about the schedule of a job."""
     tolerance = policy.tolerance_seconds if job.tolerance_seconds is None else job.tolerance_seconds
     known = {each.source: _schedule(each) for each in job.schedules}
     return Beliefs(
@@ -235,17 +234,14 @@ def _schedule(row: JobSchedule) -> Schedule | None:
 
 
 def _change_state(session: Session, job: Job, report: Report, policy: Policy, now: datetime) -> None:
-    """What the report itself changes. That a job is overdue is for the check to find, never for a report."""
+    """What the report itself changes."""
     before = job.state
-    decided = checks.judge(job, policy, now)
+    decided = checks.judge_after_report(job, policy, good=report.good, now=now)
     if decided.state is State.PAUSED:
         _put(job, decided, now)
         if report.good:
             _end_acknowledgement(job)
         return
-    if decided.state is State.OVERDUE:
-        still_told = before == State.OVERDUE and report.good
-        decided = decided if still_told else _apart_from_silence(job, policy)
     if decided.state is State.FAILED:
         decided.why["error"] = report.error
     _put(job, decided, now)
@@ -283,12 +279,6 @@ def _tell(
     job.told = kind
 
 
-def _apart_from_silence(job: Job, policy: Policy) -> Verdict:
-    """The verdict as it was when the run ended; what has become late since is left to the next check."""
-    assert job.last_ended_at is not None  # noqa: S101  (a report has just set it)
-    return checks.judge(job, policy, job.last_ended_at)
-
-
 def _put(job: Job, decided: Verdict, now: datetime) -> None:
     if job.state != decided.state:
         job.state_since_at = decided.since_at or now
@@ -315,12 +305,17 @@ def schedule_changed(session: Session, job: Job, policy: Policy, now: datetime) 
     """After a schedule was saved or removed: what is expected by it, and the new state at once."""
     session.flush()
     session.refresh(job, ["schedules"])
-    run = None
-    if job.last_began_at and job.last_ended_at:
-        run = Run(began_at=job.last_began_at, ended_at=job.last_ended_at, declared_next_at=None)
+    run = last_run(job)
     if run or job.schedules or job.declared_next_at:
-        _expect(job, expectation.after_schedule_change(run, _beliefs(job, policy), now))
+        _expect(job, expectation.after_schedule_change(run, beliefs(job, policy), now))
     settings_changed(job, policy, now)
+
+
+def last_run(job: Job) -> Run | None:
+    """The newest run known, as far as it is remembered."""
+    if job.last_began_at is None or job.last_ended_at is None:
+        return None
+    return Run(began_at=job.last_began_at, ended_at=job.last_ended_at, declared_next_at=None)
 
 
 def settings_changed(job: Job, policy: Policy, now: datetime) -> None:

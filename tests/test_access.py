@@ -56,6 +56,9 @@ GET    /jobs/{job_id}/reports/{report_id}      login    200   200      =    =   
 GET    /jobs/{job_id}/reports/{report_id}/raw  login    403   200      =    =     =       =       200
 POST   /jobs/{job_id}/resume                   login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/schedule                 login    403   400      =    =     =       =       400
+GET    /jobs/{job_id}/schedule/edit            login    403   200      =    =     =       =       200
+POST   /jobs/{job_id}/schedule/preview         login    403   400      =    =     =       =       400
+GET    /jobs/{job_id}/schedule/remove          login    403   302      =    =     =       =       302
 POST   /jobs/{job_id}/schedule/remove          login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/tolerance                login    403   302      =    =     =       =       400
 GET    /login                                    200    302   302      =    =     =       =       302

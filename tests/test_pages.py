@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from app import accounts, clock, create_app, installation, interval, presentation, sentences, settings
 from app.db import EXTENSION, Database
-from app.models import AuditEntry, Job, JobSchedule, QuarantinedBody, Report
+from app.models import AuditEntry, Job, QuarantinedBody, Report
 from app.reports.sections import DAMAGED
 from tests import factories
 from tests.conftest import CHECKOUT, SAMPLES, unused_port
@@ -344,51 +344,6 @@ def test_tolerance_and_reminder_are_set_and_given_back_to_the_global_ones(admin:
     for wrong in ("-1", "soon", "999999"):
         assert admin.post(f"/jobs/{job_id}/tolerance", minutes=wrong).status_code == 400
     assert admin.post(f"/jobs/{job_id}/reminder", reminder="hourly").status_code == 400
-
-
-SCHEDULE = {"repeat": "1D", "days": ["mon", "fri"], "zone": "Europe/Paris", "first": "2026-11-20T22:00"}
-
-
-def test_a_typed_schedule_moves_the_expectation_and_previews_its_runs(admin: Site, job_id: int) -> None:
-    answer = admin.post(f"/jobs/{job_id}/schedule", **SCHEDULE)
-    assert answer.status_code == 302
-    page = admin.get(answer.location).text
-    assert page.count("22:00</time></li>") == 5
-    with admin.database.reading() as rows:
-        row = rows.scalars(select(JobSchedule)).one()
-        assert (row.source, row.repeat, row.days, row.zone) == ("typed", "1D", "mon,fri", "Europe/Paris")
-        assert row.anchor_at == datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
-    assert job_of(admin, job_id).expected_source == "typed"
-    admin.post(f"/jobs/{job_id}/schedule", **{**SCHEDULE, "repeat": "1W", "days": []})
-    with admin.database.reading() as rows:
-        assert [each.repeat for each in rows.scalars(select(JobSchedule))] == ["1W"]
-    admin.post(f"/jobs/{job_id}/schedule/remove")
-    with admin.database.reading() as rows:
-        assert rows.scalars(select(JobSchedule)).all() == []
-    assert job_of(admin, job_id).expected_source != "typed"
-    assert ("admin", "schedule removed", "1W all days Europe/Paris", None) in audited(admin)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "complaint"),
-    [
-        ("repeat", "1d", "repeat-wrong"),
-        ("repeat", "", "repeat-wrong"),
-        ("days", ["noday"], "days-wrong"),
-        ("zone", "Mars/Olympus", "zone-wrong"),
-        ("zone", "../../etc/passwd", "zone-wrong"),
-        ("first", "tomorrow", "first-wrong"),
-        ("first", "0001-01-01T00:00", "wrong"),
-    ],
-)
-def test_a_wrong_schedule_is_refused_beside_the_field(
-    admin: Site, job_id: int, field: str, value: object, complaint: str
-) -> None:
-    answer = admin.post(f"/jobs/{job_id}/schedule", **{**SCHEDULE, field: value})
-    assert answer.status_code == 400
-    assert f'{complaint}"' in answer.text
-    with admin.database.reading() as rows:
-        assert rows.scalars(select(JobSchedule)).all() == []
 
 
 def test_a_job_is_deleted_after_a_page_that_says_what_is_lost(admin: Site, job_id: int) -> None:

@@ -23,7 +23,18 @@ LONGEST_FUNCTION = 50
 
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
-    "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports"},
+    "pure": {
+        "clock",
+        "recurrence",
+        "repeat",
+        "expectation",
+        "forecast",
+        "guess",
+        "deadline",
+        "overdue",
+        "backtest",
+        "reports",
+    },
     "world": {
         "settings",
         "setting_checks",
@@ -56,6 +67,7 @@ ROOMS: dict[str, set[str]] = {
         "accounts",
         "throttle",
         "installation",
+        "hindsight",
         "maintenance",
         "downtime",
         "routing",
@@ -77,6 +89,9 @@ ROOMS: dict[str, set[str]] = {
         "welcome",
         "channel_forms",
         "job_forms",
+        "schedule_forms",
+        "schedule_page",
+        "schedule_sentences",
         "json_body",
         "maintenance_forms",
         "presence",

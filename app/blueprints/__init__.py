@@ -14,6 +14,7 @@ from app.blueprints.maintenance import bp as maintenance_bp
 from app.blueprints.message_templates import bp as message_templates_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
+from app.blueprints.schedules import bp as schedules_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     auth_bp,
@@ -28,4 +29,5 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     message_templates_bp,
     proxy_bp,
     quarantine_bp,
+    schedules_bp,
 )

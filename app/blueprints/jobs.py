@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app import access, audit, checks, clock, job_forms, jobs, record, reports
 from app.db import database
-from app.job_forms import AcknowledgeForm, PauseForm, ReminderForm, ScheduleForm, ToleranceForm
+from app.job_forms import AcknowledgeForm, PauseForm, ReminderForm, ToleranceForm
 from app.models import Alert, Delivery, Job, JobSchedule, Report, ReportBody
 from app.recurrence import RecurrenceError, Schedule, upcoming
 
@@ -58,7 +58,6 @@ def _page(job_id: int, refused: FlaskForm | None = None) -> str:
         forms=_forms(job, refused),
         refused=refused,
         is_quiet=checks.is_quiet(job, clock.utcnow()),
-        zones=job_forms.zones(),
     )
 
 
@@ -128,7 +127,6 @@ def _forms(job: Job, refused: FlaskForm | None) -> dict[str, FlaskForm]:
         AcknowledgeForm(formdata=None),
         ToleranceForm(formdata=None, minutes=minutes),
         ReminderForm(formdata=None, reminder=job.reminder or "").offer(chosen.reminder),
-        job_forms.filled_schedule_form(job_forms.typed_row(job), chosen.timezone),
     ]
     named = {type(form).__name__: form for form in forms}
     if refused is not None:
@@ -180,20 +178,14 @@ def raw(job_id: int, report_id: int) -> Response:
 
 
 @contextlib.contextmanager
-def _changing(
-    job_id: int, action: str, *, schedule: bool = False
-) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
+def _changing(job_id: int, action: str) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
     """One transaction around a change: the caller sets columns and says before and after."""
     now, chosen = clock.utcnow(), access.settings()
     told: dict[str, str | None] = {}
     with database().writing() as rows:
         job = _find(rows, job_id, lock=True)
         yield job, told, now
-        policy = checks.Policy.of(chosen)
-        if schedule:
-            record.schedule_changed(rows, job, policy, now)
-        else:
-            record.settings_changed(job, policy, now)
+        record.settings_changed(job, checks.Policy.of(chosen), now)
         _note(rows, job, action, told, now)
 
 
@@ -292,30 +284,6 @@ def reminder(job_id: int) -> ResponseReturnValue:
         job.reminder = form.reminder.data or None
         told["after"] = job.reminder or "global"
     return _back(job_id, _("Reminder saved."))
-
-
-@bp.post(f"/{_JOB}/schedule")
-@access.administrator
-def schedule(job_id: int) -> ResponseReturnValue:
-    form = ScheduleForm()
-    entered = form.schedule(clock.utcnow()) if form.validate() else None
-    if entered is None:
-        return _page(job_id, form), 400
-    with _changing(job_id, "schedule changed", schedule=True) as (job, told, now):
-        told["before"] = job_forms.schedule_words(job_forms.typed_row(job))
-        told["after"] = job_forms.store_schedule(job, entered, now)
-    return _back(job_id, _("Schedule saved. The next runs it expects are shown below."))
-
-
-@bp.post(f"/{_JOB}/schedule/remove")
-@access.administrator
-def remove_schedule(job_id: int) -> ResponseReturnValue:
-    with _changing(job_id, "schedule removed", schedule=True) as (job, told, _now):
-        row = job_forms.typed_row(job)
-        told["before"] = job_forms.schedule_words(row)
-        if row is not None:
-            job.schedules.remove(row)
-    return _back(job_id, _("Schedule removed."))
 
 
 @bp.get(f"/{_JOB}/delete")

@@ -1,7 +1,9 @@
 // A form with data-preview="URL" and data-preview-into="ID" shows what it would do while somebody types: its fields
 // go to the URL, and the fragment that comes back stands in the element. Without scripts its button does the same.
+// What the fragment marks with data-preview-said is read out: [data-preview-say] is there before and says it.
 for (const form of document.querySelectorAll("form[data-preview]")) {
   const place = document.getElementById(form.dataset.previewInto);
+  const voice = document.querySelector("[data-preview-say]");
   let timer = 0;
   let newest = 0;
 
@@ -17,7 +19,9 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
       });
       const fragment = await answer.text();
       // An answer that was overtaken by a later one is old news; an error page is no fragment.
-      if (mine === newest && (answer.ok || answer.status === 400)) place.innerHTML = fragment;
+      if (mine !== newest || !(answer.ok || answer.status === 400)) return;
+      place.innerHTML = fragment;
+      if (voice) voice.textContent = place.querySelector("[data-preview-said]")?.textContent ?? "";
     } catch {
       // The server can't be reached: what stands there is left, and saving says why.
     } finally {
