@@ -201,7 +201,7 @@ def test_a_path_or_query_is_not_repeated_as_markup(here: Site, admin: LoggedIn, 
 def test_json_stays_json_whatever_the_error_quotes(
     here: Site, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    monkeypatch.setattr("app.blueprints.auth.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("app.passwords.time.sleep", lambda _seconds: None)
     body = json.dumps({"username": words, "password": words})
     answer = here.stranger().post("/api/auth/login", data=body, content_type="application/json")
     assert (answer.status_code, answer.mimetype) == (401, "application/json")

@@ -63,6 +63,10 @@ ROOMS: dict[str, set[str]] = {
         "spool",
         "quarantine",
         "upload",
+        "sessions",
+        "key_rotation",
+        "first_report",
+        "audit_search",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {
@@ -78,6 +82,12 @@ ROOMS: dict[str, set[str]] = {
         "maintenance_forms",
         "presence",
         "watch",
+        "passwords",
+        "trace",
+        "account_forms",
+        "key_forms",
+        "audit_csv",
+        "duplicati_options",
     },
     "doors": {"blueprints", "cron", "commands"},
     "assembly": {"app"},

@@ -2,9 +2,13 @@
 
 from flask import Blueprint
 
+from app.blueprints.account import bp as account_bp
+from app.blueprints.api_keys import bp as api_keys_bp
+from app.blueprints.audit_log import bp as audit_log_bp
 from app.blueprints.auth import bp as auth_bp
 from app.blueprints.channels import bp as channels_bp
 from app.blueprints.config import bp as config_bp
+from app.blueprints.connect import bp as connect_bp
 from app.blueprints.dashboard import bp as dashboard_bp
 from app.blueprints.external import bp as external_bp
 from app.blueprints.health import bp as health_bp
@@ -13,11 +17,16 @@ from app.blueprints.jobs import bp as jobs_bp
 from app.blueprints.maintenance import bp as maintenance_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
+from app.blueprints.users import bp as users_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
+    account_bp,
+    api_keys_bp,
+    audit_log_bp,
     auth_bp,
     channels_bp,
     config_bp,
+    connect_bp,
     dashboard_bp,
     external_bp,
     health_bp,
@@ -26,4 +35,5 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     maintenance_bp,
     proxy_bp,
     quarantine_bp,
+    users_bp,
 )
