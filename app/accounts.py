@@ -118,7 +118,7 @@ def change_role(session: Session, user: User, role: str) -> None:
     """Raises AccountError for a role that is none, and for the last administrator."""
     if role not in ROLES:
         raise AccountError("role: one of " + ", ".join(ROLES))
-    if role != ADMINISTRATOR and is_last_administrator(session, user):
+    if role != ADMINISTRATOR and is_last_administrator(session, user, lock=True):
         raise AccountError(f"role: {user.username} is the last administrator and has to stay one")
     user.role = role
 
@@ -126,15 +126,15 @@ def change_role(session: Session, user: User, role: str) -> None:
 def remove_user(session: Session, username: str) -> None:
     """Raises AccountError for an unknown user and for the last administrator."""
     user = find_user(session, username)
-    if is_last_administrator(session, user):
+    if is_last_administrator(session, user, lock=True):
         raise AccountError(f"username: {username} is the last administrator and can't be removed")
     session.delete(user)
 
 
-def is_last_administrator(session: Session, user: User) -> bool:
-    # Locked in one order, so that of two administrators who remove each other at once only one succeeds.
-    every = select(User.id).where(User.role == ADMINISTRATOR).order_by(User.id).with_for_update()
-    return session.scalars(every).all() == [user.id]
+def is_last_administrator(session: Session, user: User, *, lock: bool = False) -> bool:
+    """With `lock`, so that of two administrators who remove each other at once only one succeeds."""
+    every = select(User.id).where(User.role == ADMINISTRATOR).order_by(User.id)
+    return session.scalars(every.with_for_update() if lock else every.limit(2)).all() == [user.id]
 
 
 def find_user(session: Session, username: str) -> User:

@@ -75,7 +75,7 @@ def add() -> ResponseReturnValue:
         form.username.errors = [_("Somebody has this name already.")]
         return _list(form), 400
     if form.is_generated:
-        return render_template("users/password.html", user=user, password=password, is_new=True)
+        return render_template("users/password.html", person=user, password=password, is_new=True)
     flash(_("%(name)s may log in now.", name=name), "success")
     return redirect(url_for("users.index"))
 
@@ -100,7 +100,7 @@ def _page(user: User, role_form: RoleForm, password_form: NewPasswordForm) -> st
         is_last = accounts.is_last_administrator(rows, user)
     return render_template(
         "users/user.html",
-        user=user,
+        person=user,
         seen=seen,
         locked=locked,
         is_last=is_last,
@@ -162,7 +162,7 @@ def set_password(user_id: int) -> ResponseReturnValue:
         )
         trace.note(rows, "password changed", user.username)
     if form.is_generated:
-        return render_template("users/password.html", user=user, password=password, is_new=False)
+        return render_template("users/password.html", person=user, password=password, is_new=False)
     told = _("%(name)s has a new password, and every session of theirs has ended.", name=user.username)
     flash(told, "success")
     return redirect(url_for("users.user_page", user_id=user_id))
@@ -199,7 +199,7 @@ def remove_page(user_id: int) -> str:
         seen = sessions.summaries(rows, [user.id], clock.utcnow()).get(user.id)
         is_last = accounts.is_last_administrator(rows, user)
     is_self = user.id == access.identity().user_id
-    return render_template("users/remove.html", user=user, seen=seen, is_last=is_last, is_self=is_self)
+    return render_template("users/remove.html", person=user, seen=seen, is_last=is_last, is_self=is_self)
 
 
 @bp.post(f"/{_ID}/remove")
