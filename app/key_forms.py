@@ -27,6 +27,8 @@ class _ExpiringForm(FlaskForm):  # type: ignore[misc]
     expires_on = DateField(_l("Last day it works (empty: for ever)"), [Optional()])
 
     def validate_expires_on(self, field: DateField) -> None:
+        if field.data is None:
+            return  # said already that it is no day
         if field.data > _LATEST or day_end(field.data) <= clock.utcnow():
             raise ValidationError(_("Expected: today or a later day."))
 
