@@ -10,7 +10,7 @@ from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import DateField, RadioField, SelectField, StringField, ValidationError
 from wtforms.fields import SelectChoice
-from wtforms.validators import InputRequired, Length, Optional
+from wtforms.validators import DataRequired, InputRequired, Length, Optional
 
 from app import accounts, clock, job_forms
 from app.notify.cleaning import one_line
@@ -40,7 +40,7 @@ class _ExpiringForm(FlaskForm):  # type: ignore[misc]
 class KeyForm(_ExpiringForm):
     label = StringField(
         _l("Label"),
-        [InputRequired(_l("Say who or what will use it.")), Length(1, 120)],
+        [DataRequired(_l("Say who or what will use it.")), Length(1, 120)],
         filters=[lambda given: one_line(given) if given else given],
     )
     scope = RadioField(
@@ -65,7 +65,7 @@ class RotateForm(_ExpiringForm):
 class ConnectForm(FlaskForm):  # type: ignore[misc]
     label = StringField(
         _l("What is to be connected?"),
-        [InputRequired(_l("Type a name, such as that of the machine.")), Length(1, 120)],
+        [DataRequired(_l("Type a name, such as that of the machine.")), Length(1, 120)],
         filters=[lambda given: one_line(given) if given else given],
     )
 
