@@ -114,7 +114,7 @@ def rotate(key_id: int) -> ResponseReturnValue:
             row, secret = key_rotation.rotate(
                 rows, old, now, ends_at=now + form.overlap, expires_at=form.expires_at
             )
-            after = f"key {row.id}; the old one {_ends(old)}"
+            after = f"key {row.id}, {_ends(row)}; the old one until {clock.iso(old.expires_at)}"
             trace.note(rows, "key rotated", f"key {old.id}: {old.label}", after=after)
     except AccountError:
         return _rotation(key_id, form), 400  # the page says why
@@ -122,7 +122,7 @@ def rotate(key_id: int) -> ResponseReturnValue:
 
 
 def _ends(key: ApiKey) -> str:
-    return f"{key.scope}, works until {clock.iso(key.expires_at) or 'revoked'}"
+    return f"{key.scope}, {f'until {clock.iso(key.expires_at)}' if key.expires_at else 'without end'}"
 
 
 @bp.get(f"/{_ID}/revoke")
