@@ -71,6 +71,7 @@ def test_a_fresh_key_stands_in_the_lines_of_its_own_answer_alone(
     assert WAITING in page
     place = PLACE.search(page)
     assert place is not None
+    assert f'<a href="{place[1]}">Look again</a>' in page
     waiting = admin.get(place[1])
     assert waiting.status_code == 200
     with here.database.reading() as rows:

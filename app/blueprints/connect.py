@@ -90,7 +90,7 @@ def _page(key: ApiKey, since_at: datetime, secret: str | None = None) -> str:
         placeholder=_PLACEHOLDER,
         is_valid=accounts.is_valid(key, clock.utcnow()),
         arrival=arrival,
-        here=url_for("connect.wait", key_id=key.id, since=int(since_at.timestamp())),
+        waiting_url=url_for("connect.wait", key_id=key.id, since=int(since_at.timestamp())),
         refresh_seconds=REFRESH_SECONDS,
         new_since=duplicati_options.NEW_SINCE,
         new_lines=duplicati_options.new_lines(address, shown),
