@@ -182,6 +182,12 @@ def log_out() -> None:
     g.pop("identity", None)
 
 
+def session_hash() -> str:
+    """How the session of this request is stored; empty for a stranger."""
+    token = session.get(SESSION_TOKEN)
+    return accounts.digest(token) if isinstance(token, str) else ""
+
+
 def actor() -> str:
     """The name for the audit log."""
     identity = current_identity()

@@ -31,6 +31,7 @@ SHORTEST_PASSWORD = 8
 LONGEST_PASSWORD = 1000
 
 _SEEN_EVERY = timedelta(minutes=5)
+_CLEAR_CHARACTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
 
 
 class AccountError(ValueError):
@@ -88,22 +89,52 @@ def add_user(session: Session, username: str, password: str, role: str, now: dat
     return user
 
 
-def set_password(session: Session, username: str, password: str) -> None:
-    """Change it and end every session of the user. Raises AccountError."""
+def set_password(
+    session: Session, username: str, password: str, *, is_initial: bool = False, but: str = ""
+) -> None:
+    """Change it, unlock the user and end every session but the one with this hash. Raises AccountError.
+
+    `is_initial` while somebody else knows it too: the user is asked to choose another.
+    """
     user = find_user(session, username)
     user.password_hash = _hash(password)
-    user.password_is_initial = False
-    session.execute(delete(UserSession).where(UserSession.user_id == user.id))
-    session.execute(delete(LoginFailure).where(LoginFailure.username == username))
+    user.password_is_initial = is_initial
+    session.execute(delete(UserSession).where(UserSession.user_id == user.id, UserSession.token_hash != but))
+    unlock(session, username)
+
+
+def unlock(session: Session, username: str) -> None:
+    """Forget the wrong passwords that were tried with the name."""
+    session.execute(delete(LoginFailure).where(LoginFailure.username == _row_name(username)))
+
+
+def make_password() -> str:
+    """A random one that is easy to read aloud and to type: about 99 bits."""
+    groups = ["".join(secrets.choice(_CLEAR_CHARACTERS) for _each in range(5)) for _group in range(4)]
+    return "-".join(groups)
+
+
+def change_role(session: Session, user: User, role: str) -> None:
+    """Raises AccountError for a role that is none, and for the last administrator."""
+    if role not in ROLES:
+        raise AccountError("role: one of " + ", ".join(ROLES))
+    if role != ADMINISTRATOR and is_last_administrator(session, user, lock=True):
+        raise AccountError(f"role: {user.username} is the last administrator and has to stay one")
+    user.role = role
 
 
 def remove_user(session: Session, username: str) -> None:
     """Raises AccountError for an unknown user and for the last administrator."""
     user = find_user(session, username)
-    others = select(User.id).where(User.role == ADMINISTRATOR, User.id != user.id).limit(1)
-    if user.role == ADMINISTRATOR and session.scalar(others) is None:
+    if is_last_administrator(session, user, lock=True):
         raise AccountError(f"username: {username} is the last administrator and can't be removed")
     session.delete(user)
+
+
+def is_last_administrator(session: Session, user: User, *, lock: bool = False) -> bool:
+    """With `lock`, so that of two administrators who remove each other at once only one succeeds."""
+    every = select(User.id).where(User.role == ADMINISTRATOR).order_by(User.id)
+    return session.scalars(every.with_for_update() if lock else every.limit(2)).all() == [user.id]
 
 
 def find_user(session: Session, username: str) -> User:
@@ -194,24 +225,54 @@ def renew(session: Session, token: str, now: datetime, hours: int) -> None:
     )
 
 
-def add_key(session: Session, label: str, scope: str, now: datetime) -> str:
+def add_key(
+    session: Session, label: str, scope: str, now: datetime, *, expires_at: datetime | None = None
+) -> str:
     """Make an API key and return it: the only time it can be seen."""
+    return new_key(session, label, scope, now, expires_at=expires_at)[1]
+
+
+def new_key(
+    session: Session,
+    label: str,
+    scope: str,
+    now: datetime,
+    *,
+    expires_at: datetime | None = None,
+    origin_id: int | None = None,
+) -> tuple[ApiKey, str]:
+    """As `add_key`, with the row. Raises AccountError."""
     if scope not in SCOPES:
         raise AccountError("scope: one of " + ", ".join(SCOPES))
     label = one_line(label)
     if not 1 <= len(label) <= 120:
         raise AccountError("label: 1 to 120 characters")
     key = "vk_" + secrets.token_urlsafe(24)
-    session.add(ApiKey(label=label, scope=scope, key_hash=digest(key), hint=key[:8], created_at=now))
-    return key
+    row = ApiKey(
+        label=label,
+        scope=scope,
+        key_hash=digest(key),
+        hint=key[:8],
+        created_at=now,
+        expires_at=expires_at,
+        origin_id=origin_id,
+    )
+    session.add(row)
+    session.flush()
+    return row, key
 
 
-def find_key(session: Session, key: str, scope: str) -> ApiKey | None:
+def is_valid(key: ApiKey, at: datetime) -> bool:
+    """Whether the key opens anything at that time: neither revoked nor expired."""
+    return key.revoked_at is None and (key.expires_at is None or at < key.expires_at)
+
+
+def find_key(session: Session, key: str, scope: str, now: datetime) -> ApiKey | None:
     """The valid key with this scope, or None."""
-    return find_key_by_hash(session, digest(key), scope)
+    return find_key_by_hash(session, digest(key), scope, now)
 
 
-def find_key_by_hash(session: Session, key_hash: str, scope: str) -> ApiKey | None:
-    """As `find_key`, for a key that is known by its digest alone."""
+def find_key_by_hash(session: Session, key_hash: str, scope: str, at: datetime) -> ApiKey | None:
+    """As `find_key`, for a key that is known by its digest alone and came at that time."""
     found = session.scalar(select(ApiKey).where(ApiKey.key_hash == key_hash))
-    return found if found and found.revoked_at is None and found.scope == scope else None
+    return found if found and found.scope == scope and is_valid(found, at) else None

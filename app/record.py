@@ -25,6 +25,7 @@ from app.upload import Body, Sender
 _CLOCK_AHEAD = timedelta(hours=1)
 _SCHEDULE_AHEAD = timedelta(days=1)
 _SAME_WITHIN = timedelta(minutes=10)
+_KEY_USE_NOTED_EVERY = timedelta(seconds=10)
 
 # Columns that carry the same name in the parsed report and in the row.
 # fmt: off
@@ -94,7 +95,7 @@ def _take(
     policy: Policy,
     now: datetime,
 ) -> bool:
-    job = jobs.find(session, report, key_id=sender.key_id, key_label=sender.key_label, now=now)
+    job = jobs.find(session, report, key_id=sender.stand_in_id, key_label=sender.key_label, now=now)
     times = _times(report, now)
     fingerprint = _unseen_fingerprint(session, job, report, now)
     if fingerprint is None:
@@ -173,8 +174,8 @@ def _row(job: Job, report: Report, times: Times, fingerprint: str, now: datetime
 
 
 def _note_key_use(session: Session, sender: Sender, now: datetime) -> None:
-    # Once a minute is enough to show on a page; each report need not write it.
-    is_old = sender.key_used_at is None or now - sender.key_used_at > timedelta(minutes=1)
+    # Each report need not write it. That it is the moment the report came tells the page which waits for one.
+    is_old = sender.key_used_at is None or now - sender.key_used_at > _KEY_USE_NOTED_EVERY
     if sender.key_id is not None and is_old:
         session.execute(update(ApiKey).where(ApiKey.id == sender.key_id).values(used_at=now))
 

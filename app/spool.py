@@ -242,9 +242,10 @@ def _checked_sender(arrival: Arrival, database: Database) -> Sender | None:
     if arrival.key_hash is None:
         return arrival.sender
     with database.reading() as rows:
-        found = accounts.find_key_by_hash(rows, arrival.key_hash, accounts.UPLOAD)
+        found = accounts.find_key_by_hash(rows, arrival.key_hash, accounts.UPLOAD, arrival.received_at)
         if found:
-            return Sender(found.id, found.label, arrival.sender.address, found.used_at)
+            address = arrival.sender.address
+            return Sender(found.id, found.label, address, found.used_at, found.origin_id)
     return Sender(None, OPEN_NETWORK, arrival.sender.address) if arrival.is_open else None
 
 
@@ -257,6 +258,7 @@ def _encoded(arrival: Arrival) -> bytes:
         "keyId": sender.key_id,
         "keyLabel": sender.key_label,
         "keyUsedAt": sender.key_used_at.isoformat() if sender.key_used_at else None,
+        "keyOriginId": sender.key_origin_id,
         "keyHash": arrival.key_hash,
         "isOpen": arrival.is_open,
     }
@@ -277,6 +279,7 @@ def _decoded(raw: bytes) -> Arrival:
         known["keyLabel"],
         known["address"],
         datetime.fromisoformat(used_at) if used_at else None,
+        known.get("keyOriginId"),  # unknown to older versions
     )
     body = Body(zlib.decompress(compressed), known["contentType"])
     received_at = datetime.fromisoformat(known["receivedAt"])

@@ -30,6 +30,10 @@ from tests.web import PASSWORD, LoggedIn, Site, site
 TABLE = """
                                             stranger viewer admin upload read wrong expired tokenless
 GET    /                                       login    200   200      =    =     =       =       200
+GET    /account                                login    200   200      =    =     =       =       200
+POST   /account/password                       login    400   400      =    =     =       =       400
+POST   /account/preferences                    login    400   400      =    =     =       =       400
+POST   /account/sessions/end                   login    400   400      =    =     =       =       400
 GET    /api/auth/me                              401    200   200      =    =     =       =       200
 POST   /api/auth/login                           415    415   415      =    =     =       =       415
 POST   /api/auth/logout                          401    200   200      =    =     =       =       401
@@ -45,6 +49,9 @@ GET    /api/ping                                 200    200   200      =    =   
 GET    /api/summary                              401    200   200    401  200   401     401       200
 POST   /api/upload                               401    401   401    400    =     =       =       401
 PUT    /api/upload                               401    401   401    400    =     =       =       401
+GET    /connect                                login    403   200      =    =     =       =       200
+POST   /connect                                login    403   400      =    =     =       =       400
+GET    /connect/{key_id}                       login    403   302      =    =     =       =       302
 GET    /jobs/{job_id}                          login    200   200      =    =     =       =       200
 GET    /jobs/{job_id}/delete                   login    403   200      =    =     =       =       200
 POST   /jobs/{job_id}/delete                   login    403   302      =    =     =       =       400
@@ -80,6 +87,14 @@ POST   /settings/channels/{channel_id}/remove  login    403   302      =    =   
 POST   /settings/channels/{channel_id}/retry   login    403   302      =    =     =       =       400
 POST   /settings/channels/{channel_id}/switch  login    403   400      =    =     =       =       400
 POST   /settings/channels/{channel_id}/test    login    403   302      =    =     =       =       400
+GET    /settings/audit                         login    403   200      =    =     =       =       200
+GET    /settings/audit/export.csv              login    403   200      =    =     =       =       200
+GET    /settings/keys                          login    403   200      =    =     =       =       200
+POST   /settings/keys                          login    403   400      =    =     =       =       400
+GET    /settings/keys/{key_id}/revoke          login    403   200      =    =     =       =       200
+POST   /settings/keys/{key_id}/revoke          login    403   302      =    =     =       =       400
+GET    /settings/keys/{key_id}/rotate          login    403   200      =    =     =       =       200
+POST   /settings/keys/{key_id}/rotate          login    403   400      =    =     =       =       400
 GET    /settings/maintenance                   login    200   200      =    =     =       =       200
 POST   /settings/maintenance/once              login    403   400      =    =     =       =       400
 POST   /settings/maintenance/weekly            login    403   400      =    =     =       =       400
@@ -93,6 +108,15 @@ POST   /settings/messages/{kind}/{language}/reset login 403   302      =    =   
 GET    /settings/monitoring                    login    200   200      =    =     =       =       200
 POST   /settings/monitoring                    login    403   400      =    =     =       =       400
 POST   /settings/monitoring/check              login    403   302      =    =     =       =       400
+GET    /settings/users                         login    403   200      =    =     =       =       200
+POST   /settings/users                         login    403   400      =    =     =       =       400
+GET    /settings/users/{user_id}               login    403   200      =    =     =       =       200
+POST   /settings/users/{user_id}/password      login    403   400      =    =     =       =       400
+GET    /settings/users/{user_id}/remove        login    403   200      =    =     =       =       200
+POST   /settings/users/{user_id}/remove        login    403   302      =    =     =       =       400
+POST   /settings/users/{user_id}/role          login    403   400      =    =     =       =       400
+POST   /settings/users/{user_id}/sessions/end  login    403   302      =    =     =       =       400
+POST   /settings/users/{user_id}/unlock        login    403   302      =    =     =       =       400
 GET    /static/{filename}                        200    200   200      =    =     =       =       200
 """
 # What VEILLEUR_PUBLIC_READS=0 closes: then only those who are logged in get the answers above.
@@ -100,6 +124,7 @@ PUBLIC_READS = {("GET", "/api/cron-config"), ("GET", "/api/cron/{path}")}
 # Whoever adds to these opens a door to everybody.
 PUBLIC = {"auth.csrf_token", "auth.login_page", "health.health", "health.ping", "static"}
 OWN_CHECK = {"auth.login", "auth.login_form", "ingest.upload"}
+OWN_ACCOUNT = {"account.change_password", "account.save_preferences", "account.end_sessions"}
 ROWS = read_table(TABLE)
 VISITORS = tuple(ROWS[0].expected)
 LOGGED_IN = ("viewer", "admin", "tokenless")
@@ -218,8 +243,8 @@ def endpoint_of(app: Flask, method: str, path: str) -> str:
 
 
 def test_whatever_changes_something_is_for_administrators(here: Site) -> None:
-    """But for sessions, which everybody opens and ends for themselves."""
-    own_session = {"auth.logout", "auth.logout_form"} | OWN_CHECK
+    """But for the own account and sessions, which everybody opens and ends for themselves."""
+    own_session = {"auth.logout", "auth.logout_form"} | OWN_CHECK | OWN_ACCOUNT
     for each in here.app.url_map.iter_rules():
         if (each.methods or set()) - {"GET", "HEAD", "OPTIONS"} and each.endpoint not in own_session:
             assert access.rule_of(here.app, each.endpoint) is Rule.ADMINISTRATOR, each.endpoint

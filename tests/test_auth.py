@@ -29,7 +29,7 @@ def here(tmp_path: Path) -> Iterator[Site]:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What a wrong password would have cost in seconds."""
     taken: list[float] = []
-    monkeypatch.setattr("app.blueprints.auth.time.sleep", taken.append)
+    monkeypatch.setattr("app.passwords.time.sleep", taken.append)
     return taken
 
 

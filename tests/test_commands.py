@@ -177,7 +177,7 @@ def test_a_refusal_names_the_field_and_changes_nothing(here: Site, arguments: li
 def test_a_new_password_ends_all_sessions_and_opens_a_locked_account(
     here: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.blueprints.auth.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("app.passwords.time.sleep", lambda _seconds: None)
     admin = here.administrator()
     for _attempt in range(6):
         answer = log_in(here.stranger(), "admin", "wrong password")

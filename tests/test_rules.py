@@ -77,6 +77,10 @@ ROOMS: dict[str, set[str]] = {
         "spool",
         "quarantine",
         "upload",
+        "sessions",
+        "key_rotation",
+        "first_report",
+        "audit_search",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {
@@ -97,6 +101,12 @@ ROOMS: dict[str, set[str]] = {
         "presence",
         "watch",
         "wording_forms",
+        "passwords",
+        "trace",
+        "account_forms",
+        "key_forms",
+        "audit_csv",
+        "duplicati_options",
     },
     "doors": {"blueprints", "cron", "commands"},
     "assembly": {"app"},

@@ -14,8 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, func, select
 from werkzeug.test import TestResponse
 
-from app import accounts, throttle
-from app.blueprints import auth
+from app import accounts, clock, passwords, throttle
 from app.models import LoginFailure
 from app.throttle import FAILURES_BEFORE_PAUSE, PAUSE, Kind
 from tests import stage
@@ -30,7 +29,7 @@ ELSEWHERE = {"REMOTE_ADDR": "203.0.113.8"}
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(auth, "_SLOWED_SECONDS", 0)
+    monkeypatch.setattr(passwords, "_SLOWED_SECONDS", 0)
     monkeypatch.setattr(accounts, "check_password_hash", lambda _hash, given: given == PASSWORD)
     with site(tmp_path) as made, time_machine.travel(NOON, tick=False):
         yield made
@@ -100,7 +99,7 @@ def test_what_is_refused_at_once_writes_nothing(here: Site) -> None:
     assert {each.split()[0] for each in statements} <= {"BEGIN", "SELECT"}, statements
     statements.clear()
     with here.database.reading() as rows:
-        assert accounts.find_key(rows, here.upload_key, accounts.UPLOAD)
+        assert accounts.find_key(rows, here.upload_key, accounts.UPLOAD, clock.utcnow())
     cost_of_a_key = len(statements)
     statements.clear()
     assert upload(here, here.upload_key, HERE).status_code == 400

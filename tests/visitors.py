@@ -11,13 +11,32 @@ from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from app import accounts, clock
-from app.models import Channel, Job, MaintenanceWindow, MessageTemplate, QuarantinedBody, Report, UserSession
+from app.models import (
+    ApiKey,
+    Channel,
+    Job,
+    MaintenanceWindow,
+    MessageTemplate,
+    QuarantinedBody,
+    Report,
+    User,
+    UserSession,
+)
 from tests import factories
+from tests.factories import NOW
 from tests.web import LoggedIn, Site
 
-# What stands in a path for the part of this name; 1 for any other.
-FILLED = {"path": "health", "filename": "style.css", "server": "nas-attic", "service_name": "ntfy"}
-FILLED |= {"kind": "overdue", "language": "en"}
+# What stands in a path for the part of this name; 1 for any other. The first key and user are needed here.
+FILLED = {
+    "path": "health",
+    "filename": "style.css",
+    "server": "nas-attic",
+    "key_id": "900",
+    "user_id": "900",
+    "service_name": "ntfy",
+    "kind": "overdue",
+    "language": "en",
+}
 
 Call = tuple[str, str]
 
@@ -53,8 +72,10 @@ def read_table(text: str) -> list[Row]:
 
 
 def furnish(here: Site) -> None:
-    """One of everything that a path can name, with the number 1, however often it has been deleted."""
+    """One of everything that a path can name, by its number there, however often it has been deleted."""
     with here.database.writing() as rows:
+        rows.merge(ApiKey(id=900, label="nas", scope="upload", key_hash="0", hint="vk_0", created_at=NOW))
+        rows.merge(User(id=900, username="vera", password_hash="", role="viewer", created_at=NOW))
         if rows.get(Job, 1) is None:
             factories.add_job(rows, "Documents", now=clock.utcnow(), id=1)
         if rows.get(Report, 1) is None:

@@ -2,9 +2,13 @@
 
 from flask import Blueprint
 
+from app.blueprints.account import bp as account_bp
+from app.blueprints.api_keys import bp as api_keys_bp
+from app.blueprints.audit_log import bp as audit_log_bp
 from app.blueprints.auth import bp as auth_bp
 from app.blueprints.channels import bp as channels_bp
 from app.blueprints.config import bp as config_bp
+from app.blueprints.connect import bp as connect_bp
 from app.blueprints.dashboard import bp as dashboard_bp
 from app.blueprints.external import bp as external_bp
 from app.blueprints.health import bp as health_bp
@@ -15,11 +19,16 @@ from app.blueprints.message_templates import bp as message_templates_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
 from app.blueprints.schedules import bp as schedules_bp
+from app.blueprints.users import bp as users_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
+    account_bp,
+    api_keys_bp,
+    audit_log_bp,
     auth_bp,
     channels_bp,
     config_bp,
+    connect_bp,
     dashboard_bp,
     external_bp,
     health_bp,
@@ -30,4 +39,5 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     proxy_bp,
     quarantine_bp,
     schedules_bp,
+    users_bp,
 )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
-from datetime import datetime
 from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
@@ -13,41 +10,22 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from flask_wtf.csrf import generate_csrf
-from sqlalchemy.orm import Session
 from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
-from app import access, accounts, audit, clock, json_body, throttle
+from app import access, accounts, audit, clock, json_body, passwords
 from app.accounts import Identity
 from app.db import database
 from app.extensions import csrf
-from app.throttle import Kind
+from app.passwords import PasswordRefused
 
 bp = Blueprint("auth", __name__)
-
-_SLOWED_SECONDS = 0.2
-_SLOWEST_SECONDS = 1.0
 
 
 class LoginForm(FlaskForm):  # type: ignore[misc]
     username = StringField(_l("User name"), [InputRequired(), Length(max=80)])
     password = PasswordField(_l("Password"), [InputRequired(), Length(max=accounts.LONGEST_PASSWORD)])
     next = HiddenField()
-
-
-class LoginRefused(Exception):
-    """Wrong name or password, or too many of them; never tells whether the user exists."""
-
-    def __init__(self, retry_after_seconds: int | None = None) -> None:
-        super().__init__()
-        self.retry_after_seconds = retry_after_seconds
-
-    @property
-    def message(self) -> str:
-        if self.retry_after_seconds:
-            minutes = math.ceil(self.retry_after_seconds / 60)
-            return str(_("Too many wrong passwords. Try again in %(minutes)s minutes.", minutes=minutes))
-        return str(_("User name or password is wrong."))
 
 
 @bp.get("/api/csrf")
@@ -70,12 +48,12 @@ def login() -> ResponseReturnValue:
             return jsonify(error=f"{field} is required"), 400
     try:
         identity = _log_in(content["username"], content["password"])
-    except LoginRefused as refusal:
+    except PasswordRefused as refusal:
         return _refused(refusal)
     return jsonify(success=True, user=_shown(identity), csrfToken=generate_csrf())
 
 
-def _refused(refusal: LoginRefused) -> ResponseReturnValue:
+def _refused(refusal: PasswordRefused) -> ResponseReturnValue:
     if not refusal.retry_after_seconds:
         return jsonify(error="Unauthorized", message=refusal.message), 401
     headers = {"Retry-After": str(refusal.retry_after_seconds)}
@@ -84,15 +62,7 @@ def _refused(refusal: LoginRefused) -> ResponseReturnValue:
 
 def _log_in(username: str, password: str) -> Identity:
     now = clock.utcnow()
-    username, password = _storable(username), _storable(password)
-    with database().reading() as rows:
-        seconds = _seconds_to_wait(rows, username, now)
-        user = None if seconds else accounts.verify(rows, username, password)
-    if seconds:
-        raise LoginRefused(seconds)
-    if user is None:
-        _slow_down(username, now)
-        raise LoginRefused
+    user = passwords.check(username, password, now)
     with database().writing() as rows:
         token = accounts.open_session(
             rows, user, address=access.address(), now=now, hours=access.settings().session_hours
@@ -102,28 +72,6 @@ def _log_in(username: str, password: str) -> Identity:
         )
     access.log_in(token)
     return Identity.of(user)
-
-
-def _seconds_to_wait(rows: Session, username: str, now: datetime) -> int:
-    locked_at = accounts.locked_until(rows, username, now)
-    if locked_at:
-        return math.ceil((locked_at - now).total_seconds())
-    return throttle.seconds_to_wait(rows, Kind.PASSWORD, access.address(), now)
-
-
-def _storable(text: str) -> str:
-    """The text without what JSON can spell but no database or hash takes: NUL and halves of characters."""
-    return text.encode(errors="replace").decode().replace("\0", "?")
-
-
-def _slow_down(username: str, now: datetime) -> None:
-    with database().writing() as rows:
-        in_a_row = accounts.note_failure(rows, username, now)
-        throttle.note_failure(rows, Kind.PASSWORD, access.address(), now)
-        audit.note(
-            rows, actor="-", action="login refused", target=username, now=now, address=access.address()
-        )
-    time.sleep(min(_SLOWED_SECONDS * in_a_row, _SLOWEST_SECONDS))
 
 
 @bp.post("/api/auth/logout")
@@ -161,7 +109,7 @@ def login_form() -> ResponseReturnValue:
         return render_template("auth/login.html", form=form), 400
     try:
         _log_in(form.username.data, form.password.data)
-    except LoginRefused as refusal:
+    except PasswordRefused as refusal:
         flash(refusal.message, "error")
         return render_template("auth/login.html", form=form), 429 if refusal.retry_after_seconds else 401
     return redirect(_own_page(form.next.data) or url_for("dashboard.index"))

@@ -110,11 +110,11 @@ def _caller() -> Caller | None:
 
 def _known(key: str) -> Sender | None:
     with database().reading() as rows:
-        found = accounts.find_key(rows, key, accounts.UPLOAD)
+        found = accounts.find_key(rows, key, accounts.UPLOAD, clock.utcnow())
         if found is None:
             return None
         _spool().recognize(found.key_hash)
-        return Sender(found.id, found.label, access.address(), found.used_at)
+        return Sender(found.id, found.label, access.address(), found.used_at, found.origin_id)
 
 
 def _database() -> Database:

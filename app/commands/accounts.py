@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import click
 from flask.cli import AppGroup
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import accounts, clock
+from app import accounts, clock, key_rotation
 from app.accounts import AccountError
 from app.commands.row_number import ROW_NUMBER
 from app.commands.trace import note
@@ -78,13 +79,40 @@ def add_key(label: str, scope: str) -> None:
 
 @key.command("list", help="Show the API keys, without the keys themselves.")
 def list_keys() -> None:
+    now = clock.utcnow()
     with database().reading() as rows:
         for each in rows.scalars(select(ApiKey).order_by(ApiKey.id)):
-            state = f"revoked {clock.iso(each.revoked_at)}" if each.revoked_at else "valid"
-            used = clock.iso(each.used_at) or "never"
-            click.echo(
-                f"{each.id}\t{each.scope}\t{each.hint}…\t{one_line(each.label)}\t{state}\tlast used {used}"
-            )
+            used = f"last used {clock.iso(each.used_at) or 'never'}"
+            told = (each.id, each.scope, f"{each.hint}…", one_line(each.label), _state(each, now), used)
+            click.echo("\t".join(map(str, told)))
+
+
+def _state(found: ApiKey, now: datetime) -> str:
+    if found.revoked_at:
+        return f"revoked {clock.iso(found.revoked_at)}"
+    if found.expires_at is None:
+        return "valid"
+    until = "valid until" if found.expires_at > now else "expired"
+    return f"{until} {clock.iso(found.expires_at)}"
+
+
+@key.command("rotate", help="Make a successor of an API key, shown only once; takes its label or number.")
+@click.argument("label_or_number")
+@click.option(
+    "--overlap-hours",
+    type=click.IntRange(0, 8760),
+    default=168,
+    show_default=True,
+    help="How long the old key goes on working.",
+)
+def rotate_key(label_or_number: str, overlap_hours: int) -> None:
+    now = clock.utcnow()
+    with _changing("key rotated", label_or_number) as rows:
+        old = key_rotation.find(rows, label_or_number)
+        ends_at = now + timedelta(hours=overlap_hours)
+        row, made = key_rotation.rotate(rows, old, now, ends_at=ends_at)
+    click.echo(f"{made}\nThis {row.scope} key is number {row.id} and shown only now.")
+    click.echo(f"The old one, number {old.id}, works until {clock.iso(old.expires_at)}.")
 
 
 @key.command("revoke", help="Make an API key worthless; takes the number shown by 'flask key list'.")
@@ -92,7 +120,7 @@ def list_keys() -> None:
 def revoke_key(key_id: int) -> None:
     with _changing("key revoked", str(key_id)) as rows:
         found = rows.get(ApiKey, key_id)
-        if found is None or found.revoked_at:
+        if found is None:
             raise AccountError(f"key: there is no valid key number {key_id}")
-        found.revoked_at = clock.utcnow()
+        key_rotation.revoke(found, clock.utcnow())
     click.echo(f"Key {key_id} is revoked.")

@@ -1,8 +1,11 @@
 // Keeps a page fresh without a reload: <body data-refresh-seconds="30"> asks for the page anew, and each element
-// with data-live and an id is replaced by its newer self. While somebody is in it, it is left alone.
+// with data-live and an id is replaced by its newer self. While somebody is in it, it is left alone. data-refresh-url
+// names another page to take them from. When a newer page asks for no more refreshing, there is none.
 const seconds = Number(document.querySelector("[data-refresh-seconds]")?.dataset.refreshSeconds);
 const lost = document.querySelector("[data-live-lost]");
+const source = document.querySelector("[data-refresh-url]")?.dataset.refreshUrl;
 let asking = false;
+let timer = 0;
 
 function isInUse(part) {
   const active = document.activeElement;
@@ -25,10 +28,10 @@ function replace(part, newer) {
 }
 
 async function refresh() {
-  if (asking || document.hidden) return;
+  if (!timer || asking || document.hidden) return;
   asking = true;
   try {
-    const answer = await fetch(location.href, { headers: { "X-Refresh": "1" }, redirect: "manual" });
+    const answer = await fetch(source ?? location.href, { headers: { "X-Refresh": "1" }, redirect: "manual" });
     if (!answer.ok) throw new Error(String(answer.status));
     const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
@@ -37,6 +40,10 @@ async function refresh() {
     }
     if (newer.title) document.title = newer.title;
     if (lost) lost.hidden = true;
+    if (!newer.querySelector("[data-refresh-seconds]")) {
+      clearInterval(timer);
+      timer = 0;
+    }
     document.dispatchEvent(new CustomEvent("refreshed"));
   } catch {
     if (lost) lost.hidden = false;
@@ -46,6 +53,6 @@ async function refresh() {
 }
 
 if (seconds > 0) {
-  setInterval(refresh, seconds * 1000);
+  timer = setInterval(refresh, seconds * 1000);
   document.addEventListener("visibilitychange", refresh);
 }
