@@ -72,6 +72,9 @@ POST   /settings/maintenance/weekly            login    403   400      =    =   
 POST   /settings/maintenance/{window_id}/remove login   403   302      =    =     =       =       400
 GET    /settings/monitoring                    login    200   200      =    =     =       =       200
 POST   /settings/monitoring                    login    403   400      =    =     =       =       400
+POST   /settings/monitoring/grouping           login    403   400      =    =     =       =       400
+POST   /settings/monitoring/reminder           login    403   400      =    =     =       =       400
+POST   /settings/monitoring/tolerance          login    403   400      =    =     =       =       400
 POST   /settings/monitoring/check              login    403   302      =    =     =       =       400
 GET    /static/{filename}                        200    200   200      =    =     =       =       200
 """

@@ -62,6 +62,8 @@ ROOMS: dict[str, set[str]] = {
         "archive",
         "spool",
         "quarantine",
+        "stored_settings",
+        "task_runs",
         "upload",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
@@ -77,6 +79,8 @@ ROOMS: dict[str, set[str]] = {
         "json_body",
         "maintenance_forms",
         "presence",
+        "run_sentences",
+        "setting_forms",
         "watch",
     },
     "doors": {"blueprints", "cron", "commands"},

@@ -14,7 +14,7 @@ from flask_wtf import FlaskForm
 from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app import access, audit, checks, clock, job_forms, jobs, record, reports
+from app import access, audit, checks, clock, job_forms, jobs, record, reports, stored_settings
 from app.db import database
 from app.job_forms import AcknowledgeForm, PauseForm, ReminderForm, ScheduleForm, ToleranceForm
 from app.models import Alert, Delivery, Job, JobSchedule, Report, ReportBody
@@ -121,7 +121,7 @@ def _occurrences(row: JobSchedule | None, now: datetime) -> list[datetime]:
 def _forms(job: Job, refused: FlaskForm | None) -> dict[str, FlaskForm]:
     if not access.identity().is_administrator:
         return {}
-    chosen = access.settings()
+    chosen = access.settings_in_force()
     minutes = None if job.tolerance_seconds is None else job.tolerance_seconds // 60
     forms: list[FlaskForm] = [
         PauseForm(formdata=None),
@@ -184,12 +184,12 @@ def _changing(
     job_id: int, action: str, *, schedule: bool = False
 ) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
     """One transaction around a change: the caller sets columns and says before and after."""
-    now, chosen = clock.utcnow(), access.settings()
+    now = clock.utcnow()
     told: dict[str, str | None] = {}
     with database().writing() as rows:
         job = _find(rows, job_id, lock=True)
         yield job, told, now
-        policy = checks.Policy.of(chosen)
+        policy = stored_settings.policy_in(rows, access.settings())
         if schedule:
             record.schedule_changed(rows, job, policy, now)
         else:
@@ -284,7 +284,7 @@ def _seconds_words(seconds: int | None) -> str:
 @bp.post(f"/{_JOB}/reminder")
 @access.administrator
 def reminder(job_id: int) -> ResponseReturnValue:
-    form = ReminderForm().offer(access.settings().reminder)
+    form = ReminderForm().offer(access.settings_in_force().reminder)
     if not form.validate():
         return _page(job_id, form), 400
     with _changing(job_id, "reminder changed") as (job, told, _now):
