@@ -86,6 +86,12 @@ class Spool:
             self._recount()
             return self._count
 
+    def size_bytes(self) -> int:
+        """How much they take; as old as `count`."""
+        with self._lock:
+            self._recount()
+            return self._used_bytes
+
     def is_empty(self) -> bool:
         """As the folder says at this moment."""
         return not self._names()

@@ -23,7 +23,7 @@ LONGEST_FUNCTION = 50
 
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
-    "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports"},
+    "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports", "badge"},
     "world": {
         "settings",
         "setting_checks",
@@ -51,6 +51,9 @@ ROOMS: dict[str, set[str]] = {
         "summary",
         "lease",
         "retention",
+        "holdings",
+        "diagnosis",
+        "publication",
         "accounts",
         "throttle",
         "installation",
@@ -79,7 +82,9 @@ ROOMS: dict[str, set[str]] = {
         "json_body",
         "maintenance_forms",
         "presence",
+        "public_sentences",
         "run_sentences",
+        "service_health",
         "setting_forms",
         "watch",
     },

@@ -2,6 +2,7 @@
 
 from flask import Blueprint
 
+from app.blueprints.about import bp as about_bp
 from app.blueprints.auth import bp as auth_bp
 from app.blueprints.channels import bp as channels_bp
 from app.blueprints.config import bp as config_bp
@@ -13,8 +14,11 @@ from app.blueprints.jobs import bp as jobs_bp
 from app.blueprints.maintenance import bp as maintenance_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
+from app.blueprints.retention import bp as retention_bp
+from app.blueprints.status_page import bp as status_page_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
+    about_bp,
     auth_bp,
     channels_bp,
     config_bp,
@@ -26,4 +30,6 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     maintenance_bp,
     proxy_bp,
     quarantine_bp,
+    retention_bp,
+    status_page_bp,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import datetime
 from pathlib import Path
@@ -26,13 +25,14 @@ from app import (
     interval,
     json_body,
     run_sentences,
+    service_health,
     setting_forms,
     task_runs,
     watch,
 )
 from app import channels as channel_states
 from app.checks import TASK
-from app.cron_client import Answer, CronClient, CronServiceUnavailable
+from app.cron_client import CronServiceUnavailable
 from app.db import database, reason
 from app.interval import CronConfig
 from app.job_forms import LOCAL_FORMATS, in_zone
@@ -143,7 +143,7 @@ def _save(wanted: str, until: datetime | None) -> None:
             address=access.address(),
         )
     try:
-        answer = _cron().post("reload-config", deadline_seconds=_RELOAD_SECONDS)
+        answer = service_health.client().post("reload-config", deadline_seconds=_RELOAD_SECONDS)
     except CronServiceUnavailable as problem:
         log.warning("the cron service was not told of the new interval: %s; it will see the file", problem)
         return
@@ -217,11 +217,11 @@ def _save_setting(
 @access.administrator
 def check_now() -> ResponseReturnValue:
     try:
-        answer = _cron().post(f"trigger/{TASK}")
+        answer = service_health.client().post(f"trigger/{TASK}")
     except CronServiceUnavailable:
         flash(_("The cron service is not available. Please start it with: flask cron-start"), "error")
         return redirect(url_for("config.monitoring"))
-    told = _told(answer)
+    told = service_health.told(answer)
     if answer.status == 200 and told.get("success"):
         flash(_checked(told.get("statistics", {})), "success")
     else:
@@ -257,7 +257,7 @@ def _page(form: IntervalForm, refused: dict[str, FlaskForm] | None = None) -> st
         current=config and config.interval,
         labels=INTERVALS,
         watch=checks,
-        health=_health(),
+        health=service_health.ask(),
         forms=setting_forms.filled_forms() | (refused or {}),
         channels_count=channels_count,
         failing=failing,
@@ -275,27 +275,6 @@ def _history_wanted() -> tuple[str | None, int | None]:
     if task is not None and task not in run_sentences.TASKS:
         abort(404)
     return task, None if before is None else max(0, min(before, _LARGEST_ID))
-
-
-def _health() -> dict[str, Any] | None:
-    """What the cron service says of itself; None when it is not there."""
-    try:
-        return _told(_cron().get("health"))
-    except CronServiceUnavailable:
-        return None
-
-
-def _told(answer: Answer) -> dict[str, Any]:
-    try:
-        content = json.loads(answer.body)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _cron() -> CronClient:
-    client: CronClient = current_app.extensions["cron_client"]
-    return client
 
 
 def _reader() -> interval.Reader:
