@@ -177,6 +177,7 @@ def test_lowering_makes_a_late_job_overdue_with_one_alert_at_the_next_check(
     assert (only_job(followed).state, alert_kinds(followed)) == ("late", [])
     choose(followed, settings, "tolerance_seconds", 600, NOON + timedelta(minutes=21))
     assert (only_job(followed).state, alert_kinds(followed)) == ("late", [])
+    assert only_job(followed).attention_at == NOON + timedelta(minutes=21)
     for minutes in (22, 23, 24):
         check(followed, settings, NOON + timedelta(minutes=minutes))
         assert (only_job(followed).state, alert_kinds(followed)) == ("overdue", ["overdue"])
