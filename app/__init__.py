@@ -20,6 +20,7 @@ from app.interval import FILE_NAME, Reader
 from app.presence import Presence
 from app.settings import Settings
 from app.spool import Spool
+from app.stored_settings import Current
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["settings"] = settings
     app.extensions[EXTENSION] = Database(settings.database_url, wait_seconds=SHORT_WAIT_SECONDS)
     app.extensions["presence"] = Presence(app.extensions[EXTENSION])
+    app.extensions["chosen_settings"] = Current(app.extensions[EXTENSION], settings)
     app.extensions["spool"] = Spool(settings.instance_path, settings.spool_max_bytes)
     app.extensions["interval"] = Reader(settings.instance_path / FILE_NAME)
     app.extensions["cron_client"] = CronClient(

@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import accounts, clock, keys
+from app import accounts, clock, keys, stored_settings
 from app.accounts import Identity
 from app.db import database, reason
 from app.extensions import csrf
@@ -63,6 +63,14 @@ def rule_of(app: Flask, endpoint: str) -> Rule | None:
 
 def settings() -> Settings:
     found: Settings = current_app.extensions["settings"]
+    return found
+
+
+def settings_in_force() -> Settings:
+    """With what was chosen on pages, read once per request."""
+    if "settings_in_force" not in g:
+        g.settings_in_force = stored_settings.in_force(database(), settings())
+    found: Settings = g.settings_in_force
     return found
 
 

@@ -96,6 +96,11 @@ def failing_channels(session: Session) -> list[FailingChannel]:
     ]
 
 
+def count(session: Session) -> int:
+    """How many there are, whether enabled or not."""
+    return session.scalar(select(func.count()).select_from(Channel)) or 0
+
+
 def state(session: Session, failing: int) -> str:
     """Whether people would hear: `failing` when no enabled channel works, `none` when there is none."""
     enabled = session.scalar(select(func.count()).select_from(Channel).where(Channel.enabled)) or 0

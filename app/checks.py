@@ -18,7 +18,6 @@ from app.db import Database, reason
 from app.deadline import Allowance
 from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import Facts, State, Verdict
-from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +34,6 @@ class Policy:
     reminder: str
     group_limit: int = 0
     downtime_credit_seconds: int = 7200
-
-    @classmethod
-    def of(cls, settings: Settings) -> Policy:
-        return cls(
-            settings.tolerance_seconds,
-            settings.reminder,
-            settings.group_limit,
-            settings.downtime_credit_seconds,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +120,7 @@ def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
         Job.paused_until_at,
         Job.acknowledged_at,
         Job.acknowledged_until_at,
+        Job.why,
         Server.name.label("server_name"),
     ).join(Server)
 
@@ -208,6 +199,7 @@ def judge_after_report(job: Job, policy: Policy, *, good: bool, now: datetime) -
 def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datetime) -> Change:
     decided = overdue.verdict(facts, now)
     blamed = facts.allowance.downtime if facts.allowance and decided.state is not State.OVERDUE else None
+    keep_error(row, decided)
     values: dict[str, Any] = {
         "id": row.id,
         "state": str(decided.state),
@@ -237,6 +229,12 @@ def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datet
     before = alerts.FAILED if kind == alerts.RECOVERED and row.told == alerts.FAILED else row.state
     news = News(row.id, kind, facts_to_tell(row.server_name, row.name, before, decided)) if kind else None
     return Change(values, news)
+
+
+def keep_error(job: Row[*tuple[Any, ...]] | Job, decided: Verdict) -> None:
+    """What a failed run said of itself is known from its report alone; it stays while the job is failed."""
+    if decided.state is State.FAILED and job.state == State.FAILED and "error" in (job.why or {}):
+        decided.why.setdefault("error", job.why["error"])
 
 
 def is_quiet(job: Row[*tuple[Any, ...]] | Job, now: datetime) -> bool:

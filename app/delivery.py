@@ -19,6 +19,7 @@ from app.notify import texts
 from app.notify.templates import Wordings, wording_for
 from app.outbox import Claim, Outcome, claim, due_channels, finish
 from app.settings import Settings
+from app.stored_settings import Current
 from app.traffic import Traffic
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Courier:
         self._now = now
         self._database = database
         self._settings = settings
+        self._chosen = Current(database, settings)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._traffic = Traffic(settings.delivery_threads)
@@ -130,7 +132,7 @@ class Courier:
     def _take_on(self) -> bool:
         """Claim what there is room for and hand it to the threads; False when there was nothing."""
         now = self._now()
-        routing.route(self._database, self._settings.group_limit, now, checks.TASK)
+        routing.route(self._database, self._chosen.read().group_limit, now, checks.TASK)
         limits, free = self._traffic.room(due_channels(self._database, now))
         if not limits or not free:
             return False

@@ -10,7 +10,7 @@ from flask_babel import format_datetime, format_decimal, format_timedelta, get_b
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
-from app import access, clock, navigation, watch
+from app import access, clock, navigation, stored_settings, watch
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -49,6 +49,14 @@ class CookieSessions(SecureCookieSessionInterface):
         return request.script_root or "/"
 
 
+class _Settings:
+    """The settings as templates see them: what can be chosen on a page is read when one asks for it."""
+
+    def __getattr__(self, name: str) -> object:
+        chosen = name in stored_settings.NAMES
+        return getattr(access.settings_in_force() if chosen else access.settings(), name)
+
+
 def register(app: Flask) -> None:
     app.session_interface = CookieSessions()
     app.after_request(_protect)
@@ -73,7 +81,7 @@ def _protect(answer: Response) -> Response:
 def _context() -> dict[str, object]:
     return {
         "identity": access.current_identity,
-        "settings": access.settings(),
+        "settings": _Settings(),
         "now": clock.utcnow(),
         "configured_interval": watch.configured,
         "language": str(get_locale() or "en").replace("_", "-"),

@@ -325,6 +325,7 @@ def settings_changed(job: Job, policy: Policy, now: datetime) -> None:
     That the job is overdue under the new setting is told by the next check, not here.
     """
     decided = checks.judge(job, policy, now)
+    checks.keep_error(job, decided)
     if decided.state is State.OVERDUE:
         if job.state == State.OVERDUE:
             job.reminder_at = _next_mention(job, policy, now)

@@ -53,7 +53,7 @@ def remove_stored_data(
     """
     limit_at = now - timedelta(days=report_days)
     steps: dict[str, tuple[type[Base], InstrumentedAttribute[Any], ColumnElement[bool]]] = {
-        "reports": (Report, Report.id, _old_report(limit_at)),
+        "reports": (Report, Report.id, old_report(limit_at)),
         "quarantined bodies": (QuarantinedBody, QuarantinedBody.id, QuarantinedBody.received_at < limit_at),
         "alerts": (Alert, Alert.id, _old_alert(limit_at)),
         "task runs": (TaskRun, TaskRun.id, _old_task_run(now - timedelta(days=TASK_RUN_DAYS))),
@@ -64,7 +64,7 @@ def remove_stored_data(
     return {name: _remove(database, *step, may_go_on) for name, step in steps.items()}
 
 
-def _old_report(limit_at: datetime) -> ColumnElement[bool]:
+def old_report(limit_at: datetime) -> ColumnElement[bool]:
     newer = aliased(Report)
     ended_later = or_(
         newer.ended_at > Report.ended_at, and_(newer.ended_at == Report.ended_at, newer.id > Report.id)

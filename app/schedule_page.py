@@ -11,7 +11,17 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from app import access, expectation, forecast, hindsight, job_forms, overdue, record, schedule_forms
+from app import (
+    access,
+    expectation,
+    forecast,
+    hindsight,
+    job_forms,
+    overdue,
+    record,
+    schedule_forms,
+    stored_settings,
+)
 from app import schedule_sentences as sentences
 from app.backtest import PastRun, Replay, Setting, Silence
 from app.checks import Policy
@@ -96,7 +106,7 @@ class Known:
 
 
 def read(rows: Session, job: Job, now: datetime) -> Known:
-    policy = Policy.of(access.settings())
+    policy = stored_settings.policy_in(rows, access.settings())
     past = hindsight.load(rows, job, policy, now)
     began = [each.began_at for each in past.runs]
     return Known(

@@ -58,6 +58,7 @@ class Settings:
     web_threads: int
     request_seconds: int
     log_level: str
+    given: frozenset[str] = frozenset()  # the fields whose variables were set: nothing goes before those
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -75,7 +76,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         _named("cron_service_url"), environ, f"http://127.0.0.1:{values['cron_port']}"
     )
     values["instance_path"] = Path(values["instance_path"]).resolve()
-    return Settings(**values)
+    given = frozenset(each.field for each in SETTINGS if environ.get(each.variable, "").strip())
+    return Settings(**values, given=given)
 
 
 _DERIVED = ("cron_port", "cron_service_url")

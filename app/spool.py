@@ -86,6 +86,16 @@ class Spool:
             self._recount()
             return self._count
 
+    def size_bytes(self) -> int:
+        """How much they take; as old as `count`."""
+        with self._lock:
+            self._recount()
+            return self._used_bytes
+
+    def is_empty(self) -> bool:
+        """As the folder says at this moment."""
+        return not self._names()
+
     def was_used_just_now(self) -> bool:
         """Whether a report had to be kept here some seconds ago: then the next need not wait long."""
         return time.monotonic() - self._added_at < _RECENT_SECONDS

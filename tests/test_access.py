@@ -74,6 +74,10 @@ GET    /logout                                 login    200   200      =    =   
 POST   /logout                                 login  login login      =    =     =       =       400
 GET    /quarantine                             login    403   200      =    =     =       =       200
 POST   /quarantine/{body_id}/delete            login    403   302      =    =     =       =       400
+GET    /quarantine/{body_id}                   login    403   200      =    =     =       =       200
+GET    /quarantine/{body_id}/delete            login    403   200      =    =     =       =       200
+GET    /quarantine/{body_id}/delete-older      login    403   200      =    =     =       =       200
+POST   /quarantine/{body_id}/delete-older      login    403   302      =    =     =       =       400
 GET    /quarantine/{body_id}/raw               login    403   200      =    =     =       =       200
 GET    /settings/channels                      login    200   200      =    =     =       =       200
 GET    /settings/channels/new                  login    403   200      =    =     =       =       200
@@ -84,6 +88,8 @@ GET    /settings/channels/{channel_id}/edit    login    403   200      =    =   
 POST   /settings/channels/{channel_id}/edit    login    403   400      =    =     =       =       400
 GET    /settings/channels/{channel_id}/remove  login    403   200      =    =     =       =       200
 POST   /settings/channels/{channel_id}/remove  login    403   302      =    =     =       =       400
+POST   /quarantine/{body_id}/retry             login    403   302      =    =     =       =       400
+GET    /settings/about                         login    403   200      =    =     =       =       200
 POST   /settings/channels/{channel_id}/retry   login    403   302      =    =     =       =       400
 POST   /settings/channels/{channel_id}/switch  login    403   400      =    =     =       =       400
 POST   /settings/channels/{channel_id}/test    login    403   302      =    =     =       =       400
@@ -107,6 +113,9 @@ GET    /settings/messages/{kind}/{language}/reset login 403   200      =    =   
 POST   /settings/messages/{kind}/{language}/reset login 403   302      =    =     =       =       400
 GET    /settings/monitoring                    login    200   200      =    =     =       =       200
 POST   /settings/monitoring                    login    403   400      =    =     =       =       400
+POST   /settings/monitoring/grouping           login    403   400      =    =     =       =       400
+POST   /settings/monitoring/reminder           login    403   400      =    =     =       =       400
+POST   /settings/monitoring/tolerance          login    403   400      =    =     =       =       400
 POST   /settings/monitoring/check              login    403   302      =    =     =       =       400
 GET    /settings/users                         login    403   200      =    =     =       =       200
 POST   /settings/users                         login    403   400      =    =     =       =       400
@@ -117,12 +126,24 @@ POST   /settings/users/{user_id}/remove        login    403   302      =    =   
 POST   /settings/users/{user_id}/role          login    403   400      =    =     =       =       400
 POST   /settings/users/{user_id}/sessions/end  login    403   302      =    =     =       =       400
 POST   /settings/users/{user_id}/unlock        login    403   302      =    =     =       =       400
+GET    /settings/retention                     login    200   200      =    =     =       =       200
+POST   /settings/retention                     login    403   400      =    =     =       =       400
+GET    /settings/retention/confirm             login    403   302      =    =     =       =       302
+GET    /settings/status-page                   login    403   200      =    =     =       =       200
+POST   /settings/status-page                   login    403   302      =    =     =       =       400
+POST   /settings/status-page/jobs/{job_id}     login    403   302      =    =     =       =       400
+POST   /settings/status-page/jobs/{job_id}/remove login 403   302      =    =     =       =       400
+GET    /status                                   404    404   404      =    =     =       =       404
+GET    /status/badge.svg                         404    404   404      =    =     =       =       404
+GET    /status/jobs/{job_id}/badge.svg           404    404   404      =    =     =       =       404
 GET    /static/{filename}                        200    200   200      =    =     =       =       200
 """
 # What VEILLEUR_PUBLIC_READS=0 closes: then only those who are logged in get the answers above.
 PUBLIC_READS = {("GET", "/api/cron-config"), ("GET", "/api/cron/{path}")}
 # Whoever adds to these opens a door to everybody.
 PUBLIC = {"auth.csrf_token", "auth.login_page", "health.health", "health.ping", "static"}
+# While the status page is off, which it is until somebody switches it on, these answer 404.
+PUBLIC |= {"status_page.show", "status_page.badge_of_all", "status_page.badge_of_job"}
 OWN_CHECK = {"auth.login", "auth.login_form", "ingest.upload"}
 OWN_ACCOUNT = {"account.change_password", "account.save_preferences", "account.end_sessions"}
 ROWS = read_table(TABLE)

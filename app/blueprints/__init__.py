@@ -2,6 +2,7 @@
 
 from flask import Blueprint
 
+from app.blueprints.about import bp as about_bp
 from app.blueprints.account import bp as account_bp
 from app.blueprints.api_keys import bp as api_keys_bp
 from app.blueprints.audit_log import bp as audit_log_bp
@@ -18,10 +19,13 @@ from app.blueprints.maintenance import bp as maintenance_bp
 from app.blueprints.message_templates import bp as message_templates_bp
 from app.blueprints.proxy import bp as proxy_bp
 from app.blueprints.quarantine import bp as quarantine_bp
+from app.blueprints.retention import bp as retention_bp
 from app.blueprints.schedules import bp as schedules_bp
+from app.blueprints.status_page import bp as status_page_bp
 from app.blueprints.users import bp as users_bp
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
+    about_bp,
     account_bp,
     api_keys_bp,
     audit_log_bp,
@@ -40,4 +44,6 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     quarantine_bp,
     schedules_bp,
     users_bp,
+    retention_bp,
+    status_page_bp,
 )

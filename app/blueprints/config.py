@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, current_app, flash, jsonify, redirect, render_template, url_for
+from flask import Blueprint, abort, current_app, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -19,18 +18,41 @@ from wtforms import DateTimeLocalField, RadioField
 from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Optional
 
-from app import access, audit, clock, interval, json_body, resend, watch
+from app import (
+    access,
+    audit,
+    clock,
+    interval,
+    json_body,
+    run_sentences,
+    service_health,
+    setting_forms,
+    task_runs,
+    watch,
+)
+from app import channels as channel_states
 from app.checks import TASK
-from app.cron_client import Answer, CronClient, CronServiceUnavailable
+from app.cron_client import CronServiceUnavailable
 from app.db import database, reason
 from app.interval import CronConfig
 from app.job_forms import LOCAL_FORMATS, in_zone
 from app.presentation import INTERVALS
+from app.setting_forms import GlobalReminderForm, GlobalToleranceForm, GroupLimitForm
 
 bp = Blueprint("config", __name__)
 log = logging.getLogger(__name__)
 
 _RELOAD_SECONDS = 2.0
+_LARGEST_ID = 2**63 - 1
+
+for _filter in (
+    run_sentences.task_name,
+    run_sentences.cause_name,
+    run_sentences.run_outcome,
+    run_sentences.strip_words,
+):
+    bp.add_app_template_filter(_filter)
+bp.add_app_template_filter(run_sentences.result, "run_result")
 
 _CHOICES = [SelectChoice(value=value, label=label) for value, label in INTERVALS.items()]
 
@@ -121,7 +143,7 @@ def _save(wanted: str, until: datetime | None) -> None:
             address=access.address(),
         )
     try:
-        answer = _cron().post("reload-config", deadline_seconds=_RELOAD_SECONDS)
+        answer = service_health.client().post("reload-config", deadline_seconds=_RELOAD_SECONDS)
     except CronServiceUnavailable as problem:
         log.warning("the cron service was not told of the new interval: %s; it will see the file", problem)
         return
@@ -132,10 +154,14 @@ def _save(wanted: str, until: datetime | None) -> None:
 @bp.get("/settings/monitoring")
 @access.viewer
 def monitoring() -> ResponseReturnValue:
+    return _page(_filled_interval_form())
+
+
+def _filled_interval_form() -> IntervalForm:
     config = watch.configured()
     ends_at = config.disabled_until if config and not config.enabled else None
     local = ends_at.astimezone(ZoneInfo(access.settings().timezone)) if ends_at else None
-    return _page(IntervalForm(interval=config and config.interval, until=local))
+    return IntervalForm(formdata=None, interval=config and config.interval, until=local)
 
 
 @bp.post("/settings/monitoring")
@@ -157,15 +183,45 @@ def save_monitoring() -> ResponseReturnValue:
     return redirect(url_for("config.monitoring"))
 
 
+@bp.post("/settings/monitoring/tolerance")
+@access.administrator
+def save_tolerance() -> ResponseReturnValue:
+    return _save_setting("tolerance", GlobalToleranceForm())
+
+
+@bp.post("/settings/monitoring/reminder")
+@access.administrator
+def save_reminder() -> ResponseReturnValue:
+    return _save_setting("reminder", GlobalReminderForm())
+
+
+@bp.post("/settings/monitoring/grouping")
+@access.administrator
+def save_grouping() -> ResponseReturnValue:
+    return _save_setting("grouping", GroupLimitForm())
+
+
+def _save_setting(
+    name: str, form: GlobalToleranceForm | GlobalReminderForm | GroupLimitForm
+) -> ResponseReturnValue:
+    if not form.validate_unlocked():
+        return _page(_filled_interval_form(), {name: form}), 400
+    if setting_forms.save(form.chosen()):
+        flash(_("Saved. It is in force now, and for every job that has no setting of its own."), "success")
+    else:
+        flash(_("Nothing has changed."), "message")
+    return redirect(url_for("config.monitoring"))
+
+
 @bp.post("/settings/monitoring/check")
 @access.administrator
 def check_now() -> ResponseReturnValue:
     try:
-        answer = _cron().post(f"trigger/{TASK}")
+        answer = service_health.client().post(f"trigger/{TASK}")
     except CronServiceUnavailable:
         flash(_("The cron service is not available. Please start it with: flask cron-start"), "error")
         return redirect(url_for("config.monitoring"))
-    told = _told(answer)
+    told = service_health.told(answer)
     if answer.status == 200 and told.get("success"):
         flash(_checked(told.get("statistics", {})), "success")
     else:
@@ -184,41 +240,41 @@ def _checked(statistics: dict[str, Any]) -> str:
     return sentence
 
 
-def _page(form: IntervalForm) -> str:
-    config = watch.configured()
+def _page(form: IntervalForm, refused: dict[str, FlaskForm] | None = None) -> str:
+    """With `refused`, that form says what was wrong with it."""
+    config, now = watch.configured(), clock.utcnow()
+    task, before = _history_wanted()
     with database().reading() as rows:
-        checks = watch.look(rows, clock.utcnow())
-        channels = resend.overview(rows, clock.utcnow())
+        checks = watch.look(rows, now)
+        failing = channel_states.failing_channels(rows)
+        channels_count = channel_states.count(rows)
+        runs = task_runs.history(rows, now, task, before)
+        strip = task_runs.strip(rows, now, TASK)
+    shown = runs[: task_runs.PAGE_SIZE]
     return render_template(
         "config/monitoring.html",
         form=form,
         current=config and config.interval,
         labels=INTERVALS,
         watch=checks,
-        health=_health(),
-        channels=channels,
+        health=service_health.ask(),
+        forms=setting_forms.filled_forms() | (refused or {}),
+        channels_count=channels_count,
+        failing=failing,
+        runs=shown,
+        following=shown[-1].row.id if len(runs) > len(shown) else None,
+        is_first=before is None,
+        only_task=task,
+        tasks=run_sentences.TASKS,
+        strip=strip,
     )
 
 
-def _health() -> dict[str, Any] | None:
-    """What the cron service says of itself; None when it is not there."""
-    try:
-        return _told(_cron().get("health"))
-    except CronServiceUnavailable:
-        return None
-
-
-def _told(answer: Answer) -> dict[str, Any]:
-    try:
-        content = json.loads(answer.body)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _cron() -> CronClient:
-    client: CronClient = current_app.extensions["cron_client"]
-    return client
+def _history_wanted() -> tuple[str | None, int | None]:
+    task, before = request.args.get("task") or None, request.args.get("before", type=int)
+    if task is not None and task not in run_sentences.TASKS:
+        abort(404)
+    return task, None if before is None else max(0, min(before, _LARGEST_ID))
 
 
 def _reader() -> interval.Reader:

@@ -10,10 +10,10 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import access, accounts, clock, keys, quarantine, record
-from app.checks import Policy
 from app.db import Database, database, is_out_of_reach, reason
 from app.reports import Report, UnusableReport, parse
 from app.spool import OPEN_NETWORK, UNCHECKED, Arrival, Spool, SpoolFull
+from app.stored_settings import Current
 from app.upload import Body, Sender
 
 bp = Blueprint("ingest", __name__)
@@ -56,8 +56,8 @@ def upload() -> ResponseReturnValue:
 def _take(report: Report, arrival: Arrival, fault: str | None) -> bool:
     """Store the report, or keep it where it waits for the database; False when it is known already."""
     if fault is None:
-        policy = Policy.of(access.settings())
         try:
+            policy = _chosen().policy()
             return record.take(
                 _database(), report, arrival.body, arrival.sender, policy=policy, now=arrival.received_at
             )
@@ -120,6 +120,11 @@ def _known(key: str) -> Sender | None:
 def _database() -> Database:
     """Of many that come while it is locked, only the first wait long."""
     return database().waiting(_NEXT_WAIT_SECONDS) if _spool().was_used_just_now() else database()
+
+
+def _chosen() -> Current:
+    found: Current = current_app.extensions["chosen_settings"]
+    return found
 
 
 def _spool() -> Spool:

@@ -14,7 +14,7 @@ from flask_wtf import FlaskForm
 from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app import access, audit, checks, clock, job_forms, jobs, record, reports
+from app import access, audit, checks, clock, job_forms, jobs, record, reports, stored_settings
 from app.db import database
 from app.job_forms import AcknowledgeForm, PauseForm, ReminderForm, ToleranceForm
 from app.models import Alert, Delivery, Job, JobSchedule, Report, ReportBody
@@ -120,7 +120,7 @@ def _occurrences(row: JobSchedule | None, now: datetime) -> list[datetime]:
 def _forms(job: Job, refused: FlaskForm | None) -> dict[str, FlaskForm]:
     if not access.identity().is_administrator:
         return {}
-    chosen = access.settings()
+    chosen = access.settings_in_force()
     minutes = None if job.tolerance_seconds is None else job.tolerance_seconds // 60
     forms: list[FlaskForm] = [
         PauseForm(formdata=None),
@@ -180,12 +180,12 @@ def raw(job_id: int, report_id: int) -> Response:
 @contextlib.contextmanager
 def _changing(job_id: int, action: str) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
     """One transaction around a change: the caller sets columns and says before and after."""
-    now, chosen = clock.utcnow(), access.settings()
+    now = clock.utcnow()
     told: dict[str, str | None] = {}
     with database().writing() as rows:
         job = _find(rows, job_id, lock=True)
         yield job, told, now
-        record.settings_changed(job, checks.Policy.of(chosen), now)
+        record.settings_changed(job, stored_settings.policy_in(rows, access.settings()), now)
         _note(rows, job, action, told, now)
 
 
@@ -276,7 +276,7 @@ def _seconds_words(seconds: int | None) -> str:
 @bp.post(f"/{_JOB}/reminder")
 @access.administrator
 def reminder(job_id: int) -> ResponseReturnValue:
-    form = ReminderForm().offer(access.settings().reminder)
+    form = ReminderForm().offer(access.settings_in_force().reminder)
     if not form.validate():
         return _page(job_id, form), 400
     with _changing(job_id, "reminder changed") as (job, told, _now):

@@ -7,12 +7,15 @@ import zlib
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import ngettext
 from sqlalchemy import select
-from sqlalchemy.orm import defer
+from sqlalchemy.orm import Session, defer
 
-from app import access, audit, clock
+from app import access, audit, clock, quarantine, stored_settings
 from app.db import database
 from app.models import QuarantinedBody
+from app.reports import UnusableReport
+from app.spool import UNCHECKED
 
 PAGE_SIZE = 50
 _REMEDY = "--allow-paths-in-log-messages"
@@ -40,6 +43,67 @@ def index() -> str:
     )
 
 
+@bp.get(f"/{_ID}")
+@access.administrator
+def show(body_id: int) -> str:
+    with database().reading() as rows:
+        body = rows.get(QuarantinedBody, body_id) or abort(404)
+        older = quarantine.count_older(rows, body_id)
+    return render_template(
+        "quarantine/show.html",
+        body=body,
+        shown=quarantine.beginning(body),
+        older=older,
+        is_unchecked=body.key_label == UNCHECKED,
+        breaks_itself=_REMEDY in body.reason,
+    )
+
+
+@bp.post(f"/{_ID}/retry")
+@access.administrator
+def retry(body_id: int) -> ResponseReturnValue:
+    """Read it once more, by the program of today; what can be read leaves the quarantine."""
+    with database().reading() as rows:
+        body = rows.get(QuarantinedBody, body_id) or abort(404)
+        policy = stored_settings.policy_in(rows, access.settings())
+    try:
+        report, stored = quarantine.take_again(database(), body, policy)
+    except UnusableReport as problem:
+        with database().writing() as rows:
+            row = rows.get(QuarantinedBody, body_id) or abort(404)
+            row.reason, row.missing_fields = problem.reason, problem.missing_fields
+        flash(_("It still can't be read: %(reason)s", reason=problem.reason), "warning")
+        return redirect(url_for("quarantine.show", body_id=body_id))
+    with database().writing() as rows:
+        _remove(rows, body_id, "quarantined body taken in")
+    if not report.is_backup:
+        told = _("It can be read, and is about no backup (%(operation)s): nothing of it is kept.")
+        flash(told % {"operation": report.operation}, "success")
+    elif stored:
+        flash(_("It could be read: the report of %(name)s is stored.", name=report.backup_name), "success")
+    else:
+        flash(_("It could be read; the same report was stored before."), "success")
+    return redirect(url_for("quarantine.index"))
+
+
+def _remove(rows: Session, body_id: int, action: str) -> None:
+    body = rows.get(QuarantinedBody, body_id) or abort(404)
+    rows.delete(body)
+    _note(rows, action, f"quarantined body {body_id}", body.reason[:200])
+
+
+def _note(rows: Session, action: str, target: str, before: str) -> None:
+    audit.note(
+        rows,
+        actor=access.actor(),
+        action=action,
+        target=target,
+        before=before,
+        now=clock.utcnow(),
+        address=access.address(),
+    )
+
+
 @bp.get(f"/{_ID}/raw")
 @access.administrator
 def raw(body_id: int) -> Response:
@@ -52,20 +116,38 @@ def raw(body_id: int) -> Response:
     )
 
 
+@bp.get(f"/{_ID}/delete")
+@access.administrator
+def confirm_delete(body_id: int) -> str:
+    with database().reading() as rows:
+        body = rows.get(QuarantinedBody, body_id) or abort(404)
+    return render_template("quarantine/delete.html", body=body, older=None)
+
+
 @bp.post(f"/{_ID}/delete")
 @access.administrator
 def delete(body_id: int) -> ResponseReturnValue:
     with database().writing() as rows:
-        body = rows.get(QuarantinedBody, body_id) or abort(404)
-        rows.delete(body)
-        audit.note(
-            rows,
-            actor=access.actor(),
-            action="quarantined body deleted",
-            target=f"quarantined body {body_id}",
-            before=body.reason[:200],
-            now=clock.utcnow(),
-            address=access.address(),
-        )
+        _remove(rows, body_id, "quarantined body deleted")
     flash(_("Deleted."), "success")
+    return redirect(url_for("quarantine.index"))
+
+
+@bp.get(f"/{_ID}/delete-older")
+@access.administrator
+def confirm_delete_older(body_id: int) -> str:
+    with database().reading() as rows:
+        body = rows.get(QuarantinedBody, body_id) or abort(404)
+        older = quarantine.count_older(rows, body_id)
+    return render_template("quarantine/delete.html", body=body, older=older)
+
+
+@bp.post(f"/{_ID}/delete-older")
+@access.administrator
+def delete_older(body_id: int) -> ResponseReturnValue:
+    with database().writing() as rows:
+        body = rows.get(QuarantinedBody, body_id) or abort(404)
+        number = quarantine.remove_older(rows, body.id)
+        _note(rows, "quarantined bodies deleted", f"older than quarantined body {body_id}", str(number))
+    flash(ngettext("%(num)s body is deleted.", "%(num)s bodies are deleted.", number), "success")
     return redirect(url_for("quarantine.index"))

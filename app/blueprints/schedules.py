@@ -10,9 +10,8 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app import access, audit, clock, job_forms, record, schedule_forms, schedule_page
+from app import access, audit, clock, job_forms, record, schedule_forms, schedule_page, stored_settings
 from app import schedule_sentences as sentences
-from app.checks import Policy
 from app.db import database
 from app.models import Job
 from app.recurrence import RecurrenceError, Schedule
@@ -64,7 +63,7 @@ def save(job_id: int) -> ResponseReturnValue:
         before = schedule_forms.in_words(job_forms.typed_row(job))
         after = schedule_forms.store(job, entered, now)
         _set_tolerance(rows, job, form.tolerance_seconds(job), now)
-        record.schedule_changed(rows, job, Policy.of(access.settings()), now)
+        record.schedule_changed(rows, job, stored_settings.policy_in(rows, access.settings()), now)
         _note(rows, job, "schedule changed", before, after, now)
         is_in_force = job.expected_source == job_forms.TYPED
     if is_in_force:
@@ -103,7 +102,7 @@ def remove(job_id: int) -> ResponseReturnValue:
         before = schedule_forms.in_words(row)
         if row is not None:
             job.schedules.remove(row)
-        record.schedule_changed(rows, job, Policy.of(access.settings()), now)
+        record.schedule_changed(rows, job, stored_settings.policy_in(rows, access.settings()), now)
         _note(rows, job, "schedule removed", before, None, now)
     flash(_("Schedule removed. The next best source has taken over."), "success")
     return _back(job_id)

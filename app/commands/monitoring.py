@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app import checks, clock, interval
+from app import checks, clock, interval, stored_settings
 from app.checks import Policy
 from app.commands.moment import Moment
 from app.commands.trace import note, settings, who
@@ -93,7 +93,7 @@ def _tell_service() -> None:
 @click.option("--dry-run", is_flag=True, help="Only show; send and store nothing.")
 @with_appcontext
 def check(at: datetime | None, dry_run: bool) -> None:
-    policy = Policy.of(settings())
+    policy = stored_settings.policy(database(), settings())
     if at and not dry_run:
         raise click.UsageError("--at only shows what would be overdue: add --dry-run.")
     if dry_run:

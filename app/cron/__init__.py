@@ -13,7 +13,6 @@ from flask import Flask
 from waitress.server import BaseWSGIServer, create_server  # type: ignore[import-untyped]  # waitress has no types
 
 from app import clock
-from app.checks import Policy
 from app.cron.control import create_control_app
 from app.cron.holder import Holder
 from app.cron.intake import Intake
@@ -24,6 +23,7 @@ from app.db import EXTENSION
 from app.delivery import Courier
 from app.settings import Settings
 from app.spool import Spool
+from app.stored_settings import Current
 
 PORT_TAKEN = 1
 _SERVER_THREADS = 8
@@ -44,7 +44,7 @@ def serve(app: Flask, settings: Settings, tasks: Mapping[str, Task] = TASKS) -> 
     intake = Intake(
         Spool(settings.instance_path, settings.spool_max_bytes),
         app.extensions[EXTENSION],
-        Policy.of(settings),
+        Current(app.extensions[EXTENSION], settings).policy,
     )
     try:
         server = create_server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 class Intake:
     """A thread that looks every few seconds; cheap while nothing waits."""
 
-    def __init__(self, spool: Spool, database: Database, policy: Policy) -> None:
+    def __init__(self, spool: Spool, database: Database, policy: Callable[[], Policy]) -> None:
         self._spool = spool
         self._database = database.waiting(_WAIT_SECONDS)
         self._policy = policy
@@ -42,7 +43,10 @@ class Intake:
 
     def _step(self) -> None:
         try:
-            self._spool.take_in(self._database, self._policy, lambda: not self._stopping.is_set())
+            if self._spool.is_empty():
+                self._told = None
+                return
+            self._spool.take_in(self._database, self._policy(), lambda: not self._stopping.is_set())
             self._told = None
         except (SQLAlchemyError, OSError) as problem:
             # Once for each fault, not every few seconds.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
-from app import checks, retention
+from app import checks, retention, stored_settings
 from app.archive import keeping, making
 from app.archive.problems import ArchiveBusy
 from app.checks import Policy
@@ -66,7 +66,8 @@ class Task:
 def check_overdue_backups(context: TaskContext) -> TaskResult:
     """Record what has become overdue and wake the courier; sending goes on beside the loop."""
     sent_before = context.courier.sent_count
-    policy = Policy.of(context.settings)
+    policy = stored_settings.policy(context.database, context.settings)
+    stored_settings.settle(context.database, context.now)
     _take_in_spooled(context, policy)
     found = checks.run(context.database, policy, context.now, context.is_ours)
     context.courier.wake()
@@ -99,7 +100,7 @@ def _take_in_spooled(context: TaskContext, policy: Policy) -> None:
 
 
 def clean_audit_log(context: TaskContext) -> TaskResult:
-    days = context.settings.audit_retention_days
+    days = stored_settings.in_force(context.database, context.settings).audit_retention_days
     removed = retention.remove_audit_entries(context.database, days, context.now, context.may_go_on)
     return TaskResult(
         f"Deleted {removed} entries of the audit log older than {days} days", {"auditEntries": removed}
@@ -107,7 +108,7 @@ def clean_audit_log(context: TaskContext) -> TaskResult:
 
 
 def clean_stored_data(context: TaskContext) -> TaskResult:
-    days = context.settings.report_retention_days
+    days = stored_settings.in_force(context.database, context.settings).report_retention_days
     removed = retention.remove_stored_data(context.database, days, context.now, context.may_go_on)
     told = ", ".join(f"{count} {name}" for name, count in removed.items() if count)
     return TaskResult(

@@ -1,0 +1,38 @@
+"""What the cron service says of itself, asked over its port."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import current_app
+
+from app.cron_client import Answer, CronClient, CronServiceUnavailable
+
+
+def client() -> CronClient:
+    found: CronClient = current_app.extensions["cron_client"]
+    return found
+
+
+def ask() -> dict[str, Any] | None:
+    """The content of its GET /health; None when it is not there."""
+    try:
+        return told(client().get("health"))
+    except CronServiceUnavailable:
+        return None
+
+
+def told(answer: Answer) -> dict[str, Any]:
+    """What is in an answer; nothing when that is no JSON object."""
+    try:
+        content = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def next_run(health: dict[str, Any] | None, task: str) -> object:
+    """When a task is planned next, as the service spells it; None when nothing is planned."""
+    planned = (health or {}).get("nextRunTimes")
+    return planned.get(task) if isinstance(planned, dict) else None
