@@ -33,4 +33,7 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
     clearTimeout(timer);
     timer = setTimeout(show, 300);
   });
+  // What was typed before this script came, or was restored by the browser, counts as well.
+  const fields = [...form.querySelectorAll("textarea, input:not([type=checkbox], [type=radio])")];
+  if (fields.some((field) => field.value !== field.defaultValue)) show();
 }
