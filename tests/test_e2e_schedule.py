@@ -105,9 +105,8 @@ def test_a_schedule_is_taken_over_from_the_reports_and_saved(
     page.get_by_role("link", name="Take over from the reports").click()
     expect(page.get_by_text("nothing is saved yet")).to_be_visible()
     page.get_by_label("Tolerance in minutes").fill("90")
-    expect(
-        page.locator("#preview").get_by_text(re.compile("you would have had [34] alerts")).first
-    ).to_be_attached()
+    told = page.locator("#preview").get_by_text(re.compile("you would have had [34] alerts"))
+    expect(told.first).to_be_attached()
     page.get_by_role("button", name="Save schedule").click()
     expect(page.get_by_text("Schedule saved. It is in force.")).to_be_visible()
     with database.reading() as rows:
