@@ -23,7 +23,19 @@ LONGEST_FUNCTION = 50
 
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
-    "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports"},
+    "pure": {
+        "clock",
+        "recurrence",
+        "repeat",
+        "expectation",
+        "deadline",
+        "overdue",
+        "reports",
+        "timeline",
+        "thinning",
+        "figures",
+        "day_map",
+    },
     "world": {
         "settings",
         "setting_checks",
@@ -47,6 +59,7 @@ ROOMS: dict[str, set[str]] = {
         "audit",
         "alerts",
         "jobs",
+        "job_history",
         "totals",
         "summary",
         "lease",
@@ -74,6 +87,11 @@ ROOMS: dict[str, set[str]] = {
         "sentences",
         "welcome",
         "job_forms",
+        "job_page",
+        "job_words",
+        "timeline_picture",
+        "calendar_picture",
+        "report_words",
         "json_body",
         "maintenance_forms",
         "presence",
