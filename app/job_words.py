@@ -168,7 +168,7 @@ def _duration(told: Course | None) -> str:
     if told is None:
         return ""
     return _(
-        "%(middle)s in the middle; from %(smallest)s to %(largest)s.",
+        "Usually %(middle)s; from %(smallest)s to %(largest)s.",
         middle=duration(told.middle),
         smallest=duration(told.smallest),
         largest=duration(told.largest),
@@ -193,7 +193,7 @@ def _uploaded(told: Course | None, span: str) -> str:
     if told is None:
         return ""
     values = {"middle": size(int(told.middle)), "total": size(int(told.total)), "span": span}
-    return _("%(middle)s a run in the middle; %(total)s %(span)s.", **values)
+    return _("Usually %(middle)s a run; %(total)s %(span)s.", **values)
 
 
 def _counted(told: Course | None, span: str) -> str:

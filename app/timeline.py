@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -99,27 +99,39 @@ class Placed:
 
 def place(labels: Iterable[Label], width: float) -> list[Placed]:
     """Lanes and anchors for a picture that is `width` pixels wide or wider: no text covers another, all lie
-    inside, and the line from a label to the axis crosses no text where that can be had."""
+    inside, and the line from a label to the axis crosses as few texts as can be had."""
+    ordered = sorted(labels, key=lambda each: each.share)
+    tried = [_placed(order, anchors, width) for order in (ordered, ordered[::-1]) for anchors in _ANCHORS]
+    best = min(tried, key=lambda placed: (_crossings(placed), lanes(placed)))
+    return sorted(best, key=lambda each: each.label.share)
+
+
+_ANCHORS: tuple[tuple[Anchor, ...], ...] = (
+    ("middle", "start", "end"),
+    ("start", "middle", "end"),
+    ("end", "middle", "start"),
+)
+
+
+def _placed(labels: Sequence[Label], anchors: Sequence[Anchor], width: float) -> list[Placed]:
     placed: list[Placed] = []
-    for label in sorted(labels, key=lambda each: each.share):
-        choices = [
-            _put(label, lane, anchor, width)
-            for lane in range(len(placed) + 1)
-            for anchor in ("middle", "start", "end")
-        ]
+    for label in labels:
+        choices = [_put(label, lane, anchor, width) for lane in range(len(placed) + 1) for anchor in anchors]
         inside = [each for each in choices if each.left >= 0 and each.right <= width]
         free = [each for each in inside if not any(_covers(each, other) for other in placed)]
         best = [each for each in free if not any(_crosses(each, other) for other in placed)]
-        lane = max((each.lane for each in placed), default=-1) + 1
-        placed.append((best or free or [_pinned(label, lane, width)])[0])
+        placed.append((best or free or [_pinned(label, lanes(placed), width)])[0])
     return placed
 
 
-def _put(label: Label, lane: int, anchor: str, width: float) -> Placed:
+def _crossings(placed: Sequence[Placed]) -> int:
+    return sum(_crosses(one, other) for one, other in combinations(placed, 2))
+
+
+def _put(label: Label, lane: int, anchor: Anchor, width: float) -> Placed:
     at = label.share / 100 * width
     left = at - label.width * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
-    known: Anchor = "start" if anchor == "start" else "end" if anchor == "end" else "middle"
-    return Placed(label, lane, known, label.share, left, left + label.width, at)
+    return Placed(label, lane, anchor, label.share, left, left + label.width, at)
 
 
 def _pinned(label: Label, lane: int, width: float) -> Placed:

@@ -1,7 +1,8 @@
 // Draws the figures of a job's runs. The page names the address of the series, the viewer's language and zone; each
 // .plot names its unit and the columns it shows. What a picture says stands in words beside it, and in its label.
 const box = document.querySelector("[data-series]");
-const locale = box.dataset.locale;
+// Plain English is written as the rest of the page writes it, with the day before the month.
+const locale = box.dataset.locale === "en" ? "en-GB" : box.dataset.locale;
 const zone = box.dataset.zone;
 const HEIGHT = 170;
 const DAY = 86400;
@@ -13,7 +14,7 @@ const dates = (options) => new Intl.DateTimeFormat(locale, { timeZone: zone, ...
 const moment = dates({ weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
 const steps = [
   [300 * DAY, dates({ year: "numeric" })],
-  [27 * DAY, dates({ month: "short", year: "2-digit" })],
+  [27 * DAY, dates({ month: "short", year: "numeric" })],
   [DAY, dates({ day: "numeric", month: "short" })],
   [0, dates({ hour: "2-digit", minute: "2-digit" })],
 ];
@@ -64,6 +65,7 @@ function crosses(good) {
     ctx.save();
     ctx.strokeStyle = colour("--bad");
     ctx.lineWidth = 2 * devicePixelRatio;
+    ctx.setLineDash([]);
     ctx.beginPath();
     good.forEach((isGood, number) => {
       const x = plot.valToPos(plot.data[0][number], "x", true);
@@ -127,6 +129,7 @@ function draw(place, series) {
   const options = {
     width: place.clientWidth,
     height: HEIGHT,
+    padding: [8, 8, 0, 0],
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
