@@ -101,7 +101,12 @@ def place(labels: Iterable[Label], width: float) -> list[Placed]:
     """Lanes and anchors for a picture that is `width` pixels wide or wider: no text covers another, all lie
     inside, and the line from a label to the axis crosses as few texts as can be had."""
     ordered = sorted(labels, key=lambda each: each.share)
-    tried = [_placed(order, anchors, width) for order in (ordered, ordered[::-1]) for anchors in _ANCHORS]
+    tried = [
+        _placed(order, anchors, width, is_deep)
+        for is_deep in (False, True)
+        for order in (ordered, ordered[::-1])
+        for anchors in _ANCHORS
+    ]
     best = min(tried, key=lambda placed: (_crossings(placed), lanes(placed)))
     return sorted(best, key=lambda each: each.label.share)
 
@@ -113,10 +118,14 @@ _ANCHORS: tuple[tuple[Anchor, ...], ...] = (
 )
 
 
-def _placed(labels: Sequence[Label], anchors: Sequence[Anchor], width: float) -> list[Placed]:
+def _placed(labels: Sequence[Label], anchors: Sequence[Anchor], width: float, is_deep: bool) -> list[Placed]:
+    """One after the other; `is_deep` rather goes to a further lane than to another anchor."""
     placed: list[Placed] = []
     for label in labels:
-        choices = [_put(label, lane, anchor, width) for lane in range(len(placed) + 1) for anchor in anchors]
+        depths = range(len(placed) + 1)
+        by_lane = [(lane, anchor) for lane in depths for anchor in anchors]
+        by_anchor = [(lane, anchor) for anchor in anchors for lane in depths]
+        choices = [_put(label, lane, anchor, width) for lane, anchor in (by_anchor if is_deep else by_lane)]
         inside = [each for each in choices if each.left >= 0 and each.right <= width]
         free = [each for each in inside if not any(_covers(each, other) for other in placed)]
         best = [each for each in free if not any(_crosses(each, other) for other in placed)]

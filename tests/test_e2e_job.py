@@ -16,7 +16,7 @@ from app import clock
 from app.db import Database
 from app.models import DeliveryAttempt, Job, MaintenanceWindow, Server
 from tests import factories
-from tests.browser import SCHEMES, SIZES, chromium, look, visit
+from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
 from tests.conftest import SAMPLES
 from tests.processes import Veilleur
 
@@ -192,4 +192,134 @@ def test_the_page_of_a_job_is_accessible_and_fits_the_screen_in_every_state(
                 assert each["right"] <= frame["x"] + frame["width"], state
         page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
         problems += look(page, "job-open", f"{size}-{scheme}")
+    assert problems == []
+
+
+@pytest.fixture
+def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
+    with visit(browser, veilleur.url, size="390") as visitor:
+        visitor.log_in()
+        yield visitor
+
+
+def test_a_picture_names_the_run_under_the_pointer_and_marks_the_failed(
+    visitor: Visitor, jobs: dict[str, int]
+) -> None:
+    page = visitor.go(f"/jobs/{jobs['failed']}?days=30")
+    plot = page.locator(".plot").nth(1)
+    expect(plot.locator("canvas")).to_have_count(1)
+    expect(page.get_by_text("a run that was not good", exact=True)).to_be_visible()
+    over = plot.locator(".u-over")
+    over.hover(position={"x": 20, "y": 60})
+    tip = plot.locator(".tip")
+    expect(tip).to_contain_text("Source: ")
+    expect(tip).to_contain_text("Stored: ")
+    expect(tip).to_contain_text(" GB")
+    frame = over.bounding_box()
+    assert frame is not None
+    over.hover(position={"x": frame["width"] - 2, "y": 60})
+    expect(tip).to_contain_text("This run was not good.")
+    with page.expect_navigation():
+        page.get_by_role("link", name="One year").click()
+    expect(page.get_by_role("link", name="One year")).to_have_attribute("aria-current", "true")
+    expect(page.locator(".plot.drawn canvas")).to_have_count(5)
+
+
+def test_the_pictures_follow_the_scheme_and_the_width(visitor: Visitor, jobs: dict[str, int]) -> None:
+    page = visitor.go(f"/jobs/{jobs['ok']}")
+    canvas = page.locator(".plot canvas").first
+    expect(canvas).to_be_visible()
+    light = canvas.evaluate("each => each.toDataURL()")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator(".plot canvas")).to_have_count(5)
+    assert page.locator(".plot canvas").first.evaluate("each => each.toDataURL()") != light
+    page.set_viewport_size({"width": 700, "height": 800})
+    page.wait_for_function("() => document.querySelector('.plot canvas').clientWidth <= 350")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("() => document.documentElement.scrollWidth <= 390")
+
+
+def test_the_newest_days_of_the_year_are_seen_first_on_a_phone(
+    visitor: Visitor, jobs: dict[str, int]
+) -> None:
+    page = visitor.go(f"/jobs/{jobs['ok']}")
+    region = page.get_by_role("region", name="The last year, day by day")
+    seen = region.evaluate("""each => {
+        const days = [...each.querySelectorAll("g > use")];
+        const newest = days.at(-1).getBoundingClientRect();
+        const frame = each.getBoundingClientRect();
+        return newest.left >= frame.left && newest.right <= frame.right + 1
+            && each.scrollWidth > each.clientWidth;
+    }""")
+    assert seen
+    region.focus()
+    before = region.evaluate("each => each.scrollLeft")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("before => document.querySelector('.year-scroll').scrollLeft < before", arg=before)
+
+
+def test_the_page_follows_what_happens_and_leaves_open_what_was_opened(
+    visitor: Visitor, database: Database, jobs: dict[str, int]
+) -> None:
+    number, now = jobs["late"], clock.utcnow()
+    page = visitor.go(f"/jobs/{jobs['overdue']}")
+    page.get_by_text("Each attempt").click()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_text("503 Service Unavailable")).to_be_visible()
+    visitor.go(f"/jobs/{number}")
+    expect(page.locator("#state")).to_contain_text("Late")
+    with database.writing() as rows:
+        job = rows.get_one(Job, number)
+        report = factories.add_report(rows, job, ended_at=now)
+        job.state, job.last_good_at, job.expected_at, job.until_at = "ok", now, now + DAY, now + DAY
+        number_of_report = report.id
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#state")).to_contain_text("Good")
+    expect(page.locator(f"#runs a[href='/jobs/{number}/reports/{number_of_report}']")).to_be_visible()
+    expect(page.locator(".plot.drawn canvas")).to_have_count(5)
+
+
+def test_notes_are_typed_with_the_keyboard_and_shown(visitor: Visitor, jobs: dict[str, int]) -> None:
+    page = visitor.go(f"/jobs/{jobs['new']}")
+    page.locator("#settings > summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Notes for those who look after it").fill("Restore:\ncall Zoë.")
+    page.get_by_role("button", name="Save notes").click()
+    expect(page.get_by_text("Notes saved.")).to_be_visible()
+    expect(page.locator(".notes")).to_have_text("Restore:\ncall Zoë.")
+
+
+def test_without_javascript_the_figures_stand_in_a_table(
+    browser: Browser, veilleur: Veilleur, jobs: dict[str, int]
+) -> None:
+    with visit(browser, veilleur.url) as known:
+        known.log_in()
+        cookies = known.page.context.cookies()
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies(cookies)
+    page = context.new_page()
+    page.goto(f"{veilleur.url}/jobs/{jobs['ok']}")
+    expect(page.get_by_text("the table has the same figures by month")).to_be_visible()
+    page.get_by_text("Figures by month", exact=True).first.click()
+    expect(page.get_by_role("row", name="November 2026").first).to_be_visible()
+    expect(page.locator(".timeline-wide")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_report_and_its_body_are_accessible_and_fit_the_screen(
+    browser: Browser, veilleur: Veilleur, database: Database, jobs: dict[str, int], size: str, scheme: str
+) -> None:
+    problems = []
+    with database.reading() as rows:
+        number = rows.get_one(Job, jobs["failed"]).last_report_id
+    with visit(browser, veilleur.url, size=size, scheme=scheme) as visitor:
+        visitor.log_in()
+        page = visitor.go(f"/jobs/{jobs['failed']}/reports/{number}")
+        expect(page.locator(".entry-warning")).not_to_have_count(0)
+        problems += look(page, "job-report", f"{size}-{scheme}")
+        page.get_by_role("link", name="Look at the whole report").click()
+        expect(page.get_by_role("heading", name="Whole report")).to_be_visible()
+        problems += look(page, "job-body", f"{size}-{scheme}")
     assert problems == []

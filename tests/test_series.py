@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
 
@@ -51,6 +51,7 @@ def test_a_long_series_keeps_its_extremes_and_its_failures() -> None:
     assert kept == sorted(kept, key=lambda each: each.ended_at)
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(1001, 4000), st.integers(0, 9), st.integers(1, 500))
 def test_however_long_a_series_is_its_points_are_bounded_and_even(length: int, seed: int, gap: int) -> None:
     points = [

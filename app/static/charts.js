@@ -115,7 +115,7 @@ function axes(unit) {
   const common = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   const format = (step) => steps.find(([least]) => step >= least)[1];
   return [
-    { ...common, size: 26, gap: 4, space: 64, grid: { show: false }, values: (_plot, splits, _axis, _space, step) => splits.map((at) => format(step).format(at * 1000)) },
+    { ...common, size: 30, gap: 8, space: 64, grid: { show: false }, values: (_plot, splits, _axis, _space, step) => splits.map((at) => format(step).format(at * 1000)) },
     { ...common, size: 64, gap: 4, space: 32, ...(unit.steps && { incrs: unit.steps }), values: (_plot, splits) => splits.map((value) => unit.tick(value)) },
   ];
 }
@@ -154,6 +154,7 @@ function draw(place, series) {
 }
 
 async function begin() {
+  document.querySelector("[data-no-pictures]").hidden = true;
   const answer = await fetch(box.dataset.series, { redirect: "manual" });
   if (!answer.ok) throw new Error(String(answer.status));
   const series = await answer.json();
