@@ -233,7 +233,7 @@ def test_the_pictures_follow_the_scheme_and_the_width(visitor: Visitor, jobs: di
     page.emulate_media(color_scheme="dark")
     expect(page.locator(".plot canvas")).to_have_count(5)
     assert page.locator(".plot canvas").first.evaluate("each => each.toDataURL()") != light
-    page.set_viewport_size({"width": 700, "height": 800})
+    page.set_viewport_size({"width": 760, "height": 800})
     page.wait_for_function("() => document.querySelector('.plot canvas').clientWidth <= 350")
     page.set_viewport_size({"width": 390, "height": 800})
     page.wait_for_function("() => document.documentElement.scrollWidth <= 390")

@@ -200,7 +200,7 @@ def test_every_state_shows_its_times_in_order(here: Site, state: str) -> None:
         ordered = sorted(drawing.labels, key=lambda each: each.label.share)
         assert [each.label.lines[0] for each in ordered] == names
         assert drawing.marks or not runs
-        assert drawing.lanes <= 4
+        assert drawing.lanes <= 5
     for band in picture.bands:
         assert 0 <= band.share <= band.share + band.width <= 100
     assert "Now: Mon 23 Nov 2026, 10:00." in picture.description
