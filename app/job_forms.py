@@ -10,16 +10,25 @@ from zoneinfo import ZoneInfo, available_timezones
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
-from wtforms import DateTimeLocalField, IntegerField, SelectField
+from wtforms import (
+    BooleanField,
+    DateTimeLocalField,
+    IntegerField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.fields import SelectChoice
-from wtforms.validators import NumberRange, Optional
+from wtforms.validators import Length, NumberRange, Optional
 
 from app.models import Job, JobSchedule
+from app.notify import cleaning
 from app.sentences import reminder_name
 from app.settings import REMINDERS
 
 TYPED = "typed"
 LOCAL_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+LONGEST_NOTES = 4000
 MOST_MINUTES = 31 * 24 * 60
 DAYS = {
     "mon": _l("Monday"),
@@ -78,6 +87,37 @@ class ReminderForm(FlaskForm):  # type: ignore[misc]
         choices = {"": follow} | {each: reminder_name(each) for each in REMINDERS}
         self.reminder.choices = [SelectChoice(value, label) for value, label in choices.items()]
         return self
+
+
+class NotesForm(FlaskForm):  # type: ignore[misc]
+    # Browsers send two characters for a line break; one is kept, and counted.
+    notes = TextAreaField(
+        _l("Notes for those who look after it"),
+        [Optional(), Length(max=LONGEST_NOTES)],
+        filters=[lambda text: text and text.replace("\r\n", "\n")],
+    )
+
+    @property
+    def text(self) -> str | None:
+        return cleaning.lines(self.notes.data or "").strip("\n") or None
+
+
+class PublishForm(FlaskForm):  # type: ignore[misc]
+    is_published = BooleanField(_l("Show on the public status page"))
+    public_name = StringField(_l("Shown as"), [Optional(), Length(max=120)])
+
+    def validate(self, *args: Any, **given: Any) -> bool:
+        """Strangers are not shown a name that nobody chose for them."""
+        if not super().validate(*args, **given):
+            return False
+        if self.is_published.data and not self.name:
+            self.public_name.errors = [_("Enter the name that strangers may read.")]
+            return False
+        return True
+
+    @property
+    def name(self) -> str | None:
+        return cleaning.one_line(self.public_name.data or "") or None
 
 
 def in_zone(local: datetime, zone: str) -> datetime:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, and_, delete, literal_column, select, update
+from sqlalchemy import ColumnElement, and_, delete, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import deadline
@@ -160,6 +160,19 @@ def _readable(session: Session, number: int) -> Window | None:
     except (AttributeError, TypeError, ValueError) as problem:
         log.error("maintenance window %s is damaged and left out: %s", number, problem)
         return None
+
+
+def concerning(session: Session, server_id: int, job_id: int) -> list[Window]:
+    """The windows of one job, its server and everything, in one query unless a row is damaged."""
+    query = select(MaintenanceWindow).where(
+        or_(MaintenanceWindow.server_id.is_(None), MaintenanceWindow.server_id == server_id),
+        or_(MaintenanceWindow.job_id.is_(None), MaintenanceWindow.job_id == job_id),
+    )
+    try:
+        found = [of_row(row) for row in session.scalars(query.order_by(MaintenanceWindow.id)).all()]
+        return [check(window) for window in found]
+    except (AttributeError, TypeError, ValueError):
+        return load(session)
 
 
 def spans(

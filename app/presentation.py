@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from flask import Flask, Response, current_app, request
 from flask.sessions import SecureCookieSessionInterface
-from flask_babel import format_datetime, format_decimal, format_timedelta, get_babel, get_locale
+from flask_babel import format_date, format_datetime, format_decimal, format_timedelta, get_babel, get_locale
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
@@ -64,6 +64,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(moment)
     app.add_template_filter(ago)
     app.add_template_filter(size)
+    app.add_template_filter(month_name)
     app.add_template_filter(interval_name)
     app.add_template_filter(duration)
     app.add_template_filter(clock.iso, "iso")
@@ -103,6 +104,11 @@ def interval_name(value: str) -> str:
 def moment(value: datetime | None) -> str:
     """A time in the viewer's zone and language: `Mon 23 Nov 2026, 09:10`."""
     return str(format_datetime(value, "EEE d MMM y, HH:mm")) if value else "–"
+
+
+def month_name(value: date) -> str:
+    """A month in the viewer's language: `November 2026`."""
+    return str(format_date(value, "LLLL y"))
 
 
 def ago(value: datetime | None) -> str:

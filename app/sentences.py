@@ -20,9 +20,9 @@ STATES = {
     "ok": _l("Good"),
 }
 _ORIGINS = {
-    "declared": _l("by Duplicati's own word"),
-    "collected": _l("by the schedule read from the Duplicati server"),
-    "typed": _l("by the schedule entered here"),
+    "declared": _l("from Duplicati's own schedule"),
+    "collected": _l("from the schedule read from the Duplicati server"),
+    "typed": _l("from the schedule entered here"),
     "default": _l("once a day, assumed from its reports: nobody has given a schedule yet"),
 }
 _REMINDERS = {
@@ -110,6 +110,8 @@ def reason(job: Job) -> str:
         told += _excuses(facts)
     if why != "new":
         told.append(_last_good(facts))
+    if why == "failed":
+        told.append(_next_run(facts))
     if why in _SILENT:
         told.append(_last_report(facts))
     sentence = "; ".join(filter(None, told)).rstrip(".")
@@ -139,8 +141,8 @@ def _expected(facts: dict[str, object]) -> str:
     words = origin(str(facts.get("source") or ""))
     if until_at and until_at != expected_at:
         span = {"start": zoned(expected_at), "end": zoned(until_at), "origin": words}
-        return _("Expected between %(start)s and %(end)s %(origin)s", **span).strip()
-    return _("Expected %(time)s %(origin)s", time=zoned(expected_at), origin=words).strip()
+        return _("Expected between %(start)s and %(end)s, %(origin)s", **span).strip(", ")
+    return _("Expected %(time)s, %(origin)s", time=zoned(expected_at), origin=words).strip(", ")
 
 
 def zoned(value: datetime) -> str:
@@ -192,6 +194,11 @@ def _last_report(facts: dict[str, object]) -> str:
     if not outcome:
         return _("last report %(time)s", time=moment(report_at))
     return _("last report %(time)s: %(outcome)s", time=moment(report_at), outcome=outcome_name(str(outcome)))
+
+
+def _next_run(facts: dict[str, object]) -> str:
+    expected_at = when(facts.get("expectedAt"))
+    return _("next run expected %(time)s", time=zoned(expected_at)) if expected_at else ""
 
 
 def _failure(facts: dict[str, object]) -> str:

@@ -57,9 +57,12 @@ GET    /jobs/{job_id}/delete                   login    403   200      =    =   
 POST   /jobs/{job_id}/delete                   login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/acknowledge              login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/acknowledge/withdraw     login    403   302      =    =     =       =       400
+POST   /jobs/{job_id}/notes                    login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/pause                    login    403   302      =    =     =       =       400
+POST   /jobs/{job_id}/publish                  login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/reminder                 login    403   400      =    =     =       =       400
 GET    /jobs/{job_id}/reports/{report_id}      login    200   200      =    =     =       =       200
+GET    /jobs/{job_id}/reports/{report_id}/body login    403   200      =    =     =       =       200
 GET    /jobs/{job_id}/reports/{report_id}/raw  login    403   200      =    =     =       =       200
 POST   /jobs/{job_id}/resume                   login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/schedule                 login    403   400      =    =     =       =       400
@@ -67,6 +70,7 @@ GET    /jobs/{job_id}/schedule/edit            login    403   200      =    =   
 POST   /jobs/{job_id}/schedule/preview         login    403   400      =    =     =       =       400
 GET    /jobs/{job_id}/schedule/remove          login    403   302      =    =     =       =       302
 POST   /jobs/{job_id}/schedule/remove          login    403   302      =    =     =       =       400
+GET    /jobs/{job_id}/series                   login    200   200      =    =     =       =       200
 POST   /jobs/{job_id}/tolerance                login    403   302      =    =     =       =       400
 GET    /login                                    200    302   302      =    =     =       =       302
 POST   /login                                    400    400   400      =    =     =       =       400

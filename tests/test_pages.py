@@ -254,7 +254,7 @@ def test_a_job_shows_state_reports_alerts_and_deliveries(viewer: Site) -> None:
         factories.add_delivery(rows, alert, factories.add_channel(rows), detail="200 accepted by ntfy")
         job_id, report_id = job.id, report.id
     page = viewer.get(f"/jobs/{job_id}").text
-    assert "Expected Sun 22 Nov, 22:00 Europe/Paris by Duplicati&#39;s own word; tolerance 1 h" in page
+    assert "Expected Sun 22 Nov, 22:00 Europe/Paris, from Duplicati&#39;s own schedule; tolerance 1 h" in page
     assert "last good backup Fri 20 Nov 2026, 21:58; no report since." in page
     assert "Fatal error" in page
     assert f"/jobs/{job_id}/reports/{report_id}" in page

@@ -14,6 +14,7 @@ from app.blueprints.dashboard import bp as dashboard_bp
 from app.blueprints.external import bp as external_bp
 from app.blueprints.health import bp as health_bp
 from app.blueprints.ingest import bp as ingest_bp
+from app.blueprints.job_settings import bp as job_settings_bp
 from app.blueprints.jobs import bp as jobs_bp
 from app.blueprints.maintenance import bp as maintenance_bp
 from app.blueprints.message_templates import bp as message_templates_bp
@@ -37,6 +38,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     external_bp,
     health_bp,
     ingest_bp,
+    job_settings_bp,
     jobs_bp,
     maintenance_bp,
     message_templates_bp,

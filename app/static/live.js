@@ -20,6 +20,9 @@ function replace(part, newer) {
   const links = active ? [...part.querySelectorAll("a, button, summary")] : [];
   const place = links.indexOf(active);
   const href = active?.getAttribute("href");
+  for (const each of part.querySelectorAll("details[id][open]")) {
+    newer.querySelector(`#${CSS.escape(each.id)}`)?.setAttribute("open", "");
+  }
   part.replaceWith(newer);
   if (!active) return;
   const candidates = [...newer.querySelectorAll("a, button, summary")];
