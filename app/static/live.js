@@ -2,12 +2,16 @@
 // with data-live and an id is replaced by its newer self. While somebody is in it, it is left alone.
 const seconds = Number(document.querySelector("[data-refresh-seconds]")?.dataset.refreshSeconds);
 const lost = document.querySelector("[data-live-lost]");
+const told = document.querySelector("[data-live-told]");
+const PATIENCE_MILLISECONDS = 20000;
 let asking = false;
 
 function isInUse(part) {
   const active = document.activeElement;
   const isTyping = part.contains(active) && active.matches("input, select, textarea");
-  return isTyping || part.querySelector("dialog[open], details[open][data-keep-open]");
+  const marked = getSelection();
+  const isMarking = !marked.isCollapsed && part.contains(marked.anchorNode);
+  return isTyping || isMarking || part.querySelector("dialog[open], details[open][data-keep-open]");
 }
 
 // Focus goes to the element at the same place, if the newer part has it.
@@ -28,13 +32,17 @@ async function refresh() {
   if (asking || document.hidden) return;
   asking = true;
   try {
-    const answer = await fetch(location.href, { headers: { "X-Refresh": "1" }, redirect: "manual" });
+    const signal = AbortSignal.timeout(PATIENCE_MILLISECONDS);
+    const answer = await fetch(location.href, { headers: { "X-Refresh": "1" }, redirect: "manual", signal });
+    // The session is over, or what this page shows is gone: the server's own page says so.
+    if (answer.type === "opaqueredirect" || answer.status === 404) return location.reload();
     if (!answer.ok) throw new Error(String(answer.status));
     const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
       const twin = newer.getElementById(part.id);
       if (twin && !isInUse(part)) replace(part, document.importNode(twin, true));
     }
+    if (told && newer.title !== document.title) told.textContent = newer.title;
     if (newer.title) document.title = newer.title;
     if (lost) lost.hidden = true;
     document.dispatchEvent(new CustomEvent("refreshed"));
@@ -48,4 +56,5 @@ async function refresh() {
 if (seconds > 0) {
   setInterval(refresh, seconds * 1000);
   document.addEventListener("visibilitychange", refresh);
+  window.addEventListener("online", refresh);
 }
