@@ -52,9 +52,9 @@ def sign(counts: Mapping[str, int], watch: Watch) -> str:
     for each in ("overdue", "failed"):
         if counts[each]:
             return each
-    if watch.state != State.OK and sum(counts.values()):
+    if watch.state != State.OK and any(counts.values()):
         return UNKNOWN
-    return next((each for each, number in counts.items() if number), "new")
+    return next((each for each in counts if counts[each]), "new")
 
 
 def freshness(watch: Watch) -> str:

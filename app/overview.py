@@ -137,11 +137,12 @@ def _mentions(word: str) -> ColumnElement[bool]:
 
 
 def _order(query: Query) -> list[ColumnElement[Any]]:
+    first, *others = query.columns
     if query.is_turned_round:
-        order = [each.desc() for each in query.columns]
-        return [order[0].nulls_last(), *order[1:]] if _may_be_empty(query) else order
-    order = [each.asc() for each in query.columns]
-    return [order[0].nulls_first(), *order[1:]] if _may_be_empty(query) else order
+        begin = first.desc().nulls_last() if _may_be_empty(query) else first.desc()
+        return [begin, *(each.desc() for each in others)]
+    begin = first.asc().nulls_first() if _may_be_empty(query) else first.asc()
+    return [begin, *(each.asc() for each in others)]
 
 
 def _may_be_empty(query: Query) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import date
 
-from flask_babel import format_datetime, ngettext
+from flask_babel import format_date, get_timezone, ngettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from markupsafe import Markup, escape
@@ -52,26 +52,38 @@ def summary(runs: Sequence[Run]) -> str:
     return str(ngettext("Last run: %(told)s", "Last %(num)s runs: %(told)s", len(runs), told=told))
 
 
-def strip(runs: Sequence[Run]) -> Markup:
+class Labels:
+    """What the mark of a run says: its time and how it went. The words of a day are made once a page."""
+
+    def __init__(self) -> None:
+        self._zone = get_timezone()
+        self._days: dict[date, str] = {}
+        self._names = {each: str(escape(str(name))) for each, name in _NAMES.items()}
+
+    def of(self, run: Run, went: str) -> str:
+        """Safe to stand in a page as it is."""
+        local = run.ended_at.astimezone(self._zone)
+        day = self._days.get(local.date())
+        if day is None:
+            day = self._days[local.date()] = str(escape(format_date(local.date(), "EEE d MMM")))
+        return f"{day}, {local.hour:02}:{local.minute:02}: {self._names[went]}"
+
+
+def strip(runs: Sequence[Run], labels: Labels) -> Markup:
     """A mark for each run, the newest at the right; colour and shape both tell how it went."""
-    names = {each: escape(str(name)) for each, name in _NAMES.items()}
     first = RUNS_SHOWN - len(runs)
-    marks = Markup().join(
-        Markup('<use href="#{}" x="{}"><title>{}: {}</title></use>').format(
-            SHAPES[kind(run)], (first + place) * _STEP, _when(run.ended_at), names[kind(run)]
-        )
-        for place, run in enumerate(runs)
-    )
+    marks = []
+    for place, run in enumerate(runs, first):
+        went = kind(run)
+        title = f"<title>{labels.of(run, went)}</title>"
+        marks.append(f'<use href="#{SHAPES[went]}" x="{place * _STEP}">{title}</use>')
     shape = Markup('<svg class="runs" width="{}" height="20" role="img" aria-label="{}">{}</svg>')
-    return shape.format(RUNS_SHOWN * _STEP, summary(runs), marks)
-
-
-def _when(moment: datetime) -> str:
-    return str(format_datetime(moment, "EEE d MMM, HH:mm"))
+    # Nothing in the marks comes from outside.
+    return shape.format(RUNS_SHOWN * _STEP, summary(runs), Markup("".join(marks)))  # noqa: S704
 
 
 def sizes(runs: Sequence[Run]) -> list[int]:
-    """What the good runs told: the size at the destination, or else of the source; never one beside the other."""
+    """What the good runs told: the size at the destination, or else of the source; never a mixture."""
     good = [run for run in runs if run.good]
     stored = [run.stored_bytes for run in good if run.stored_bytes is not None]
     return stored or [run.examined_bytes for run in good if run.examined_bytes is not None]
@@ -82,9 +94,8 @@ def sparkline(runs: Sequence[Run]) -> Markup:
     values = sizes(runs)
     if len(values) < 2:
         return Markup()
-    told = _(
-        "Size over the last runs: from %(first)s to %(last)s", first=size(values[0]), last=size(values[-1])
-    )
+    span = {"first": size(values[0]), "last": size(values[-1])}
+    told = _("Size over the last runs: from %(first)s to %(last)s", **span)
     line = Markup('<svg class="spark" width="{}" height="{}" role="img" aria-label="{}"><path d="{}"/></svg>')
     return line.format(_SPARK_WIDTH, _SPARK_HEIGHT, told, _path(values))
 

@@ -37,7 +37,7 @@ class Watch:
 
     `disabled_until` is the end of a disabled time that has one.
     `failure` is what the newest check says if it failed: a warning, long before the state becomes stale.
-    `next_at` is when the next one is planned, by the interval alone: whether anybody will make it is not asked.
+    `next_at` is when the next one is planned, by the interval alone: nobody is asked who would make it.
     """
 
     state: State

@@ -1,4 +1,4 @@
-"""Many servers with many jobs and their histories, straight in the database: like an installation of some years."""
+"""Many servers with many jobs and their histories, straight in the database, as after some years."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTCOMES = ("Success",) * 17 + ("Warning", "Warning", "Error")
 
 
 def add(database: Database, now: datetime, *, servers: int, jobs: int, runs: int) -> None:
-    """So many servers with so many jobs each, with so many daily runs each; one in twenty jobs is not good."""
+    """So many servers with so many jobs each, with so many daily runs each; one job in twenty is not good."""
     chance = random.Random(7)  # noqa: S311  (the same picture each time)
     with database.writing() as rows:
         machines = [_server(number, now) for number in range(1, servers + 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -28,6 +29,7 @@ from app.db import database
 from app.overview import ATTENTION, BY_SERVER, SERVERS, TABLE, WORST, BadQuery, Query
 
 _LARGEST_ID = 2**63 - 1
+_KEPT = ("q", "state", "server")
 
 bp = Blueprint("dashboard", __name__)
 
@@ -54,7 +56,7 @@ class Address:
     def __call__(self, **other: str | int | None) -> str:
         """A link without the position, which holds for one order and one choice only."""
         asked = self.query
-        values: dict[str, str | int | None] = {
+        values: dict[str, Any] = {
             "q": asked.words,
             "state": asked.state,
             "server": asked.server_id,
@@ -125,6 +127,7 @@ def _content(rows: Session, query: Query, layout: str, identity: Identity) -> di
         "windows": maintenance.under_way(rows, now),
         "steps": first_steps.look(rows, identity, total) if identity.is_administrator else None,
         "installation": access.settings().public_url.rstrip("/") or request.url_root.rstrip("/"),
+        "labels": pictures.Labels(),
         **_DRAWN,
     }
 
@@ -149,5 +152,5 @@ def layout() -> ResponseReturnValue:
         abort(400, _("Choose one of the layouts: a table, or grouped by server."))
     with database().writing() as rows:
         overview.keep_layout(rows, access.identity().user_id, chosen)
-    kept = {name: request.form.get(name) for name in ("q", "state", "server")}
-    return redirect(url_for("dashboard.index", **{name: each for name, each in kept.items() if each}))
+    kept: dict[str, Any] = {name: request.form[name] for name in _KEPT if request.form.get(name)}
+    return redirect(url_for("dashboard.index", **kept))
