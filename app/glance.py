@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from flask_babel import format_datetime, ngettext
+from flask_babel import format_datetime, format_timedelta, ngettext
 from flask_babel import gettext as _
 
 from app import checks
@@ -67,11 +67,14 @@ def freshness(watch: Watch) -> str:
     return str(_("Last check %(ago)s, next at %(time)s.", ago=ago(watch.completed_at), time=next_at))
 
 
-def since(job: Job) -> str:
-    """Since when the job is as it is, for the states in which that matters."""
-    if job.state not in ("overdue", "failed", "late"):
-        return ""
-    return str(_("since %(time)s", time=moment(job.state_since_at)))
+def lasts(job: Job, now: datetime) -> str:
+    """For how long the job has been as it is, in the states in which that matters."""
+    long = format_timedelta(now - job.state_since_at, granularity="minute", threshold=1.2)
+    if job.state == "overdue":
+        return str(_("Overdue for %(duration)s.", duration=long))
+    if job.state == "failed":
+        return str(_("Failing for %(duration)s.", duration=long))
+    return str(_("Late for %(duration)s.", duration=long)) if job.state == "late" else ""
 
 
 def advice(job: Job) -> str:
@@ -98,8 +101,20 @@ def acknowledgement(job: Job, now: datetime) -> str:
 
 
 def maintenance_of(job: Job, windows: Sequence[tuple[Window, datetime]]) -> str:
-    """That maintenance is under way for this job, its server or everything; the one that ends last."""
+    """That maintenance of this job or its server is under way; the one that ends last."""
     for window, ends_at in windows:
-        if window.concerns(job.server_id, job.id):
+        if not _concerns_all(window) and window.concerns(job.server_id, job.id):
             return str(_("Maintenance until %(time)s", time=moment(ends_at)))
     return ""
+
+
+def maintenance_of_all(windows: Sequence[tuple[Window, datetime]]) -> str:
+    """That maintenance of everything is under way, which is said once and not with every job."""
+    ends_at = next((each for window, each in windows if _concerns_all(window)), None)
+    if ends_at is None:
+        return ""
+    return str(_("Maintenance of everything until %(time)s: backups may be late.", time=moment(ends_at)))
+
+
+def _concerns_all(window: Window) -> bool:
+    return window.server_id is None and window.job_id is None

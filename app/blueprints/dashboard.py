@@ -97,6 +97,7 @@ def _asked(layout: str) -> Query:
 
 def _content(rows: Session, query: Query, layout: str, identity: Identity) -> dict[str, object]:
     now = clock.utcnow()
+    windows = maintenance.under_way(rows, now)
     counts, checks = overview.counts(rows), watch.look(rows, now)
     total = sum(counts.values())
     offered, server = overview.servers(rows, query.server_id)
@@ -124,7 +125,8 @@ def _content(rows: Session, query: Query, layout: str, identity: Identity) -> di
         "urgent": urgent,
         "groups": overview.by_server(page.jobs) if layout == SERVERS else (),
         "runs": history.last_runs(rows, sorted(shown)),
-        "windows": maintenance.under_way(rows, now),
+        "windows": windows,
+        "serviced": glance.maintenance_of_all(windows),
         "steps": first_steps.look(rows, identity, total) if identity.is_administrator else None,
         "installation": access.settings().public_url.rstrip("/") or request.url_root.rstrip("/"),
         "labels": pictures.Labels(),
@@ -136,7 +138,7 @@ _DRAWN: dict[str, Callable[..., object]] = {
     "strip": pictures.strip,
     "sparkline": pictures.sparkline,
     "sizes": pictures.sizes,
-    "since": glance.since,
+    "lasts": glance.lasts,
     "advice": glance.advice,
     "acknowledgement": glance.acknowledgement,
     "maintenance_of": glance.maintenance_of,
