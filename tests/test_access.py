@@ -58,6 +58,7 @@ POST   /jobs/{job_id}/resume                   login    403   302      =    =   
 POST   /jobs/{job_id}/schedule                 login    403   400      =    =     =       =       400
 POST   /jobs/{job_id}/schedule/remove          login    403   302      =    =     =       =       400
 POST   /jobs/{job_id}/tolerance                login    403   302      =    =     =       =       400
+POST   /layout                                 login    400   400      =    =     =       =       400
 GET    /login                                    200    302   302      =    =     =       =       302
 POST   /login                                    400    400   400      =    =     =       =       400
 GET    /logout                                 login    200   200      =    =     =       =       200
