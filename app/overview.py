@@ -12,14 +12,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, literal, literal_column, select, tuple_, union, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, contains_eager, defer, joinedload
 
-from app import clock
 from app.checks import JOBS_TOTAL
 from app.db import UtcDateTime
 from app.models import STATE_RANKS, Job, Server, Total, User
 
 TABLE, SERVERS = "table", "servers"
 LAYOUTS = (TABLE, SERVERS)
-PAGE_SIZE = 50
+PAGE_SIZE = 40
 ATTENTION_SHOWN = 10
 SERVERS_OFFERED = 50
 LONGEST_SEARCH = 100
@@ -191,14 +190,20 @@ def _read_position(query: Query) -> list[Any]:
 
 def _read(value: object, column: InstrumentedAttribute[Any]) -> object:
     if isinstance(column.type, UtcDateTime):
-        if value is None:
-            return None
-        return clock.from_iso(_text(value))
+        return None if value is None else _moment(_text(value))
     if column.type.python_type is str:
         return _text(value)
     if type(value) is not int or not 0 <= value <= _LARGEST:
         raise ValueError("no number of a row")
     return value
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    # Near the ends of the calendar another zone is outside it.
+    if moment.tzinfo is None or not 1 < moment.year < 9999:
+        raise ValueError("no time with a zone")
+    return moment
 
 
 def _text(value: object) -> str:

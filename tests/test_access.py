@@ -199,8 +199,8 @@ def endpoint_of(app: Flask, method: str, path: str) -> str:
 
 
 def test_whatever_changes_something_is_for_administrators(here: Site) -> None:
-    """But for sessions, which everybody opens and ends for themselves."""
-    own_session = {"auth.logout", "auth.logout_form"} | OWN_CHECK
+    """But for sessions, which everybody opens and ends for themselves, and how somebody likes the pages."""
+    own_session = {"auth.logout", "auth.logout_form", "dashboard.layout"} | OWN_CHECK
     for each in here.app.url_map.iter_rules():
         if (each.methods or set()) - {"GET", "HEAD", "OPTIONS"} and each.endpoint not in own_session:
             assert access.rule_of(here.app, each.endpoint) is Rule.ADMINISTRATOR, each.endpoint

@@ -52,6 +52,7 @@ class Address:
     """Makes the links of the page: what was asked for, with something else in its place."""
 
     query: Query
+    usual_sort: str
 
     def __call__(self, **other: str | int | None) -> str:
         """A link without the position, which holds for one order and one choice only."""
@@ -60,7 +61,7 @@ class Address:
             "q": asked.words,
             "state": asked.state,
             "server": asked.server_id,
-            "sort": "" if asked.sort == WORST else asked.sort,
+            "sort": "" if asked.sort == self.usual_sort else asked.sort,
             **other,
         }
         return url_for("dashboard.index", **{name: each for name, each in values.items() if each})
@@ -76,7 +77,7 @@ def index() -> str:
         with database().reading() as rows:
             content = _content(rows, query, layout, identity)
     except BadQuery:
-        abort(404, _("This address asks for a state, a server, an order or a page that does not exist."))
+        abort(404, _("This address asks for a search, state, server, order or page that does not exist."))
     return render_template("dashboard/index.html", **content)
 
 
@@ -118,7 +119,7 @@ def _content(rows: Session, query: Query, layout: str, identity: Identity) -> di
         "total": total,
         "query": query,
         "layout": layout,
-        "address": Address(query),
+        "address": Address(query, BY_SERVER if layout == SERVERS else WORST),
         "servers": offered,
         "server": server,
         "page": page,

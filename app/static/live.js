@@ -14,6 +14,12 @@ function isInUse(part) {
   return isTyping || isMarking || part.querySelector("dialog[open], details[open][data-keep-open]");
 }
 
+// A part that is not there yet has no place here: the page has become another one, as with the first backup.
+function hasMoreParts(newer) {
+  const isTyping = document.activeElement?.matches("input, select, textarea");
+  return !isTyping && [...newer.querySelectorAll("[data-live]")].some((each) => !document.getElementById(each.id));
+}
+
 // Focus goes to the element at the same place, if the newer part has it.
 function replace(part, newer) {
   if (part.outerHTML === newer.outerHTML) return;
@@ -38,6 +44,7 @@ async function refresh() {
     if (answer.type === "opaqueredirect" || answer.status === 404) return location.reload();
     if (!answer.ok) throw new Error(String(answer.status));
     const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (hasMoreParts(newer)) return location.reload();
     for (const part of document.querySelectorAll("[data-live]")) {
       const twin = newer.getElementById(part.id);
       if (twin && !isInUse(part)) replace(part, document.importNode(twin, true));
