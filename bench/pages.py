@@ -48,9 +48,7 @@ def in_browser(folder: Path) -> list[Row]:
                     visitor.log_in()
                     visitor.page.get_by_role("button", name=layout).click()
                     visitor.go("/")
-                    visitor.page.screenshot(
-                        path=SCREENSHOTS / f"bench-{layout.lower().replace(' ', '-')}.png"
-                    )
+                    visitor.page.screenshot(path=picture)
                     weights.append(visitor.page.evaluate(_SIZES) / 1000)
                     paints.append(visitor.page.evaluate(_PAINT))
             rows.append(Row(f"first page, 500 jobs, {layout}: weight", max(weights), "kB", target="≤ 150"))
