@@ -512,6 +512,15 @@ def test_grouped_by_server_pages_follow_the_names_of_the_servers(here: Site) -> 
     assert 'aria-sort="' not in first
 
 
+def test_a_refresh_leaves_the_messages_for_the_page_they_are_meant_for(here: Site) -> None:
+    with here.database.writing() as rows:
+        factories.add_job(rows)
+    admin = here.administrator()
+    assert admin.post("/jobs/1/resume").status_code == 302
+    assert "Resumed" not in admin.get("/", headers={"X-Refresh": "1"}).text
+    assert "Resumed" in admin.get("/").text
+
+
 # First steps
 
 
