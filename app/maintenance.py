@@ -146,6 +146,19 @@ def load(session: Session) -> list[Window]:
         return [window for number in numbers if (window := _readable(session, number))]
 
 
+def under_way(session: Session, now: datetime) -> list[tuple[Window, datetime]]:
+    """The windows that are open now, each with its end; one query, however many are over or still to come."""
+    is_once = MaintenanceWindow.starts_at.is_not(None)
+    may_be = ~is_once | and_(MaintenanceWindow.starts_at <= now, MaintenanceWindow.ends_at >= now)
+    try:
+        windows = [of_row(row) for row in session.scalars(select(MaintenanceWindow).where(may_be))]
+        windows = [check(each) for each in windows]
+    except (AttributeError, TypeError, ValueError):
+        windows = load(session)  # which leaves out what is damaged
+    found = [(each, span.ended_at) for each in windows for span in each.spans(now, now + _MOMENT)]
+    return sorted(found, key=lambda each: each[1], reverse=True)
+
+
 def _sound(row: MaintenanceWindow) -> Window | None:
     try:
         return check(of_row(row))

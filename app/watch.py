@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeVarTuple
 
+from cronsim import CronSim
 from flask import current_app
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -36,12 +37,14 @@ class Watch:
 
     `disabled_until` is the end of a disabled time that has one.
     `failure` is what the newest check says if it failed: a warning, long before the state becomes stale.
+    `next_at` is when the next one is planned, by the interval alone: nobody is asked who would make it.
     """
 
     state: State
     completed_at: datetime | None
     failure: str | None
     disabled_until: datetime | None
+    next_at: datetime | None
 
     @property
     def is_well(self) -> bool:
@@ -57,7 +60,13 @@ def look(rows: Session, now: datetime) -> Watch:
     failure = message if succeeded is False else None
     config = configured()
     until = config.disabled_until if config and not config.enabled else None
-    return Watch(_state(config, completed_at, now), completed_at, failure, until)
+    return Watch(_state(config, completed_at, now), completed_at, failure, until, _next_at(config, now))
+
+
+def _next_at(config: CronConfig | None, now: datetime) -> datetime | None:
+    if config is None or not config.enabled:
+        return None
+    return next(CronSim(config.cron_expression, now), None)
 
 
 def _newest(runs: Select[*Columns]) -> Select[*Columns]:

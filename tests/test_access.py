@@ -72,6 +72,7 @@ GET    /jobs/{job_id}/schedule/remove          login    403   302      =    =   
 POST   /jobs/{job_id}/schedule/remove          login    403   302      =    =     =       =       400
 GET    /jobs/{job_id}/series                   login    200   200      =    =     =       =       200
 POST   /jobs/{job_id}/tolerance                login    403   302      =    =     =       =       400
+POST   /layout                                 login    400   400      =    =     =       =       400
 GET    /login                                    200    302   302      =    =     =       =       302
 POST   /login                                    400    400   400      =    =     =       =       400
 GET    /logout                                 login    200   200      =    =     =       =       200
@@ -268,8 +269,9 @@ def endpoint_of(app: Flask, method: str, path: str) -> str:
 
 
 def test_whatever_changes_something_is_for_administrators(here: Site) -> None:
-    """But for the own account and sessions, which everybody opens and ends for themselves."""
-    own_session = {"auth.logout", "auth.logout_form"} | OWN_CHECK | OWN_ACCOUNT
+    """But for the own account and sessions, which everybody changes for themselves, and how somebody likes
+    the pages."""
+    own_session = {"auth.logout", "auth.logout_form", "dashboard.layout"} | OWN_CHECK | OWN_ACCOUNT
     for each in here.app.url_map.iter_rules():
         if (each.methods or set()) - {"GET", "HEAD", "OPTIONS"} and each.endpoint not in own_session:
             assert access.rule_of(here.app, each.endpoint) is Rule.ADMINISTRATOR, each.endpoint

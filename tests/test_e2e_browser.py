@@ -250,7 +250,9 @@ def test_an_empty_installation_leads_by_the_hand(browser: Browser, tmp_path: Pat
         visitor.log_in()
         page = visitor.page
         expect(page.get_by_role("heading", name="Connect your first backup")).to_be_visible()
-        expect(page.get_by_text(f"--send-http-json-urls={fresh.url}/api/upload?api_key=")).to_be_visible()
+        expect(page.get_by_role("heading", name="First steps")).to_be_visible()
+        lines = page.get_by_text(f"--send-http-json-urls={fresh.url}/api/upload?api_key=")
+        expect(lines.or_(page.get_by_role("link", name="Connect Duplicati"))).to_be_visible()
         # No cron service was started: that is said, and how to start it.
         expect(page.get_by_text("flask cron-start")).to_be_visible()
         assert look(page, "empty", "390-light") == []

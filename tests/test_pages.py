@@ -107,13 +107,15 @@ def test_the_headline_says_that_nothing_has_reported(viewer: Site) -> None:
     assert answer.status_code == 302  # the cookie belongs to another host
     answer = viewer.get("/")
     assert heading(answer) == "No backup has reported yet"
-    assert "--send-http-json-urls=http://localhost/api/upload?api_key=YOUR_UPLOAD_KEY" in answer.text
 
 
 def test_the_headline_says_that_all_are_good(viewer: Site) -> None:
     with viewer.database.writing() as rows:
         for number in range(3):
             factories.add_job(rows, f"job {number}")
+    assert heading(viewer.get("/")) == "All 3 backups were good by their last reports"
+    with viewer.database.writing() as rows:
+        factories.add_check(rows)
     assert heading(viewer.get("/")) == "All 3 backups are good"
 
 
@@ -184,7 +186,7 @@ def test_the_first_page_takes_the_same_queries_for_one_job_and_for_fifty(viewer:
     with viewer.database.writing() as rows:
         for number in range(49):
             factories.add_job(rows, f"job {number}", "late")
-    assert queries() == before <= 7
+    assert queries() == before <= 10
 
 
 def test_good_jobs_are_not_counted_row_by_row(viewer: Site) -> None:

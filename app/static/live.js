@@ -4,13 +4,23 @@
 const seconds = Number(document.querySelector("[data-refresh-seconds]")?.dataset.refreshSeconds);
 const lost = document.querySelector("[data-live-lost]");
 const source = document.querySelector("[data-refresh-url]")?.dataset.refreshUrl;
+const told = document.querySelector("[data-live-told]");
+const PATIENCE_MILLISECONDS = 20000;
 let asking = false;
 let timer = 0;
 
 function isInUse(part) {
   const active = document.activeElement;
   const isTyping = part.contains(active) && active.matches("input, select, textarea");
-  return isTyping || part.querySelector("dialog[open], details[open][data-keep-open]");
+  const marked = getSelection();
+  const isMarking = !marked.isCollapsed && part.contains(marked.anchorNode);
+  return isTyping || isMarking || part.querySelector("dialog[open], details[open][data-keep-open]");
+}
+
+// A part that is not there yet has no place here: the page has become another one, as with the first backup.
+function hasMoreParts(newer) {
+  const isTyping = document.activeElement?.matches("input, select, textarea");
+  return !isTyping && [...newer.querySelectorAll("[data-live]")].some((each) => !document.getElementById(each.id));
 }
 
 // Focus goes to the element at the same place, if the newer part has it.
@@ -34,13 +44,19 @@ async function refresh() {
   if (!timer || asking || document.hidden) return;
   asking = true;
   try {
-    const answer = await fetch(source ?? location.href, { headers: { "X-Refresh": "1" }, redirect: "manual" });
+    const signal = AbortSignal.timeout(PATIENCE_MILLISECONDS);
+    const answer = await fetch(source ?? location.href, { headers: { "X-Refresh": "1" }, redirect: "manual", signal });
+    // The session is over, or what this page shows is gone: the server's own page says so.
+    // But a page that shows something once, and so takes its news from another, must not be loaded again.
+    if (!source && (answer.type === "opaqueredirect" || answer.status === 404)) return location.reload();
     if (!answer.ok) throw new Error(String(answer.status));
     const newer = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!source && hasMoreParts(newer)) return location.reload();
     for (const part of document.querySelectorAll("[data-live]")) {
       const twin = newer.getElementById(part.id);
       if (twin && !isInUse(part)) replace(part, document.importNode(twin, true));
     }
+    if (told && newer.title !== document.title) told.textContent = newer.title;
     if (newer.title) document.title = newer.title;
     if (lost) lost.hidden = true;
     if (!newer.querySelector("[data-refresh-seconds]")) {
@@ -58,4 +74,5 @@ async function refresh() {
 if (seconds > 0) {
   timer = setInterval(refresh, seconds * 1000);
   document.addEventListener("visibilitychange", refresh);
+  window.addEventListener("online", refresh);
 }
