@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flask_babel import format_datetime, format_decimal, gettext
+from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 
 from app import clock
+from app.formats import duration, moment, zoned
 from app.models import Job
-from app.presentation import duration, moment
 
 STATES = {
     "overdue": _l("Overdue"),
@@ -95,11 +95,6 @@ def when(value: object) -> datetime | None:
         return None
 
 
-def count(value: int | None) -> str:
-    """A number with the separators of the viewer's language."""
-    return "–" if value is None else str(format_decimal(value))
-
-
 def reason(job: Job) -> str:
     """Why a job is in its state, in one sentence of parts; every fact of `why` may be missing."""
     facts = job.why if isinstance(job.why, dict) else {}
@@ -141,11 +136,6 @@ def _expected(facts: dict[str, object]) -> str:
         span = {"start": zoned(expected_at), "end": zoned(until_at), "origin": words}
         return _("Expected between %(start)s and %(end)s %(origin)s", **span).strip()
     return _("Expected %(time)s %(origin)s", time=zoned(expected_at), origin=words).strip()
-
-
-def zoned(value: datetime) -> str:
-    """A time with its zone in words, for sentences that people act on."""
-    return str(format_datetime(value, "EEE d MMM, HH:mm VV"))
 
 
 def _tolerance(facts: dict[str, object]) -> str:

@@ -69,6 +69,8 @@ ROOMS: dict[str, set[str]] = {
         "access",
         "keys",
         "failures",
+        "formats",
+        "languages",
         "navigation",
         "presentation",
         "sentences",

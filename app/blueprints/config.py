@@ -45,7 +45,7 @@ class IntervalForm(FlaskForm):  # type: ignore[misc]
         """An end that was left in the form means nothing to the other intervals."""
         if self.interval.data != interval.DISABLED or not self.until.data:
             return None
-        return in_zone(self.until.data, access.settings().timezone)
+        return in_zone(self.until.data, access.timezone())
 
 
 @bp.url_value_preprocessor
@@ -134,7 +134,7 @@ def _save(wanted: str, until: datetime | None) -> None:
 def monitoring() -> ResponseReturnValue:
     config = watch.configured()
     ends_at = config.disabled_until if config and not config.enabled else None
-    local = ends_at.astimezone(ZoneInfo(access.settings().timezone)) if ends_at else None
+    local = ends_at.astimezone(ZoneInfo(access.timezone())) if ends_at else None
     return _page(IntervalForm(interval=config and config.interval, until=local))
 
 

@@ -128,7 +128,7 @@ def _forms(job: Job, refused: FlaskForm | None) -> dict[str, FlaskForm]:
         AcknowledgeForm(formdata=None),
         ToleranceForm(formdata=None, minutes=minutes),
         ReminderForm(formdata=None, reminder=job.reminder or "").offer(chosen.reminder),
-        job_forms.filled_schedule_form(job_forms.typed_row(job), chosen.timezone),
+        job_forms.filled_schedule_form(job_forms.typed_row(job), access.timezone()),
     ]
     named = {type(form).__name__: form for form in forms}
     if refused is not None:
@@ -218,7 +218,7 @@ def _back(job_id: int, message: str) -> ResponseReturnValue:
 @bp.post(f"/{_JOB}/pause")
 @access.administrator
 def pause(job_id: int) -> ResponseReturnValue:
-    form, zone = PauseForm(), access.settings().timezone
+    form, zone = PauseForm(), access.timezone()
     if not form.validate_end(zone, clock.utcnow()):
         return _page(job_id, form), 400
     until_at = form.until_at(zone)
@@ -241,7 +241,7 @@ def resume(job_id: int) -> ResponseReturnValue:
 @access.administrator
 def acknowledge(job_id: int) -> ResponseReturnValue:
     """Somebody knows: no reminder and no further failure is told until it recovers, or until a time."""
-    form, zone = AcknowledgeForm(), access.settings().timezone
+    form, zone = AcknowledgeForm(), access.timezone()
     if not form.validate_end(zone, clock.utcnow()):
         return _page(job_id, form), 400
     until_at = form.until_at(zone)

@@ -1,0 +1,105 @@
+"""Times, sizes, durations and numbers, as the language and the region of the reader write them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
+from babel.numbers import format_decimal
+from babel.units import format_unit
+from flask_babel import get_locale, gettext, ngettext
+
+from app import access, clock
+
+NOTHING = "–"
+# English without a region is asked for by everybody but those who would say en-US: day first, 24 hours.
+_ENGLISH = "en_GB"
+# CLDR puts a comma after the weekday here, and none where the year is left out.
+_BRITISH_DAY = "EEE d MMM y"
+_SIZES = ("kilobyte", "megabyte", "gigabyte", "terabyte", "petabyte")
+# In English the symbols of the units are shorter and better known than CLDR's "hrs" and "mins".
+_SYMBOLS = {"day": "d", "hour": "h", "minute": "min", "second": "s"}
+
+
+def _locale() -> Locale:
+    found = get_locale()
+    return Locale.parse(_ENGLISH) if found is None or str(found) == "en" else found
+
+
+def _local(value: datetime) -> datetime:
+    return value.astimezone(ZoneInfo(access.timezone()))
+
+
+def _joined(day: str, value: datetime, locale: Locale) -> str:
+    time = format_time(value, "short", locale=locale)
+    pattern = str(locale.datetime_formats["medium"]).replace("'", "")
+    return pattern.replace("{0}", time).replace("{1}", day)
+
+
+def moment(value: datetime | None) -> str:
+    """A time in the viewer's zone and language: `Mon 23 Nov 2026, 09:10`."""
+    if value is None:
+        return NOTHING
+    local, locale = _local(value), _locale()
+    if str(locale) == _ENGLISH:
+        day = format_datetime(local, _BRITISH_DAY, locale=locale)
+    else:
+        day = format_skeleton("yMMMEd", local, locale=locale)
+    return _joined(day, local, locale)
+
+
+def zoned(value: datetime) -> str:
+    """A time with its zone in words, for sentences that people act on: `Mon 23 Nov, 09:10 Europe/Paris`."""
+    local, locale = _local(value), _locale()
+    day = format_skeleton("MMMEd", local, locale=locale)
+    return f"{_joined(day, local, locale)} {access.timezone()}"
+
+
+def ago(value: datetime | None) -> str:
+    """How far a time lies from now, in words."""
+    if value is None:
+        return NOTHING
+    gap = value - clock.utcnow()
+    return format_timedelta(gap, granularity="second", threshold=1.2, add_direction=True, locale=_locale())
+
+
+def count(value: int | None) -> str:
+    """A number with the separators of the viewer's language."""
+    return NOTHING if value is None else format_decimal(value, locale=_locale())
+
+
+def size(value: int | None) -> str:
+    """Bytes in decimal units, as storage is sold and as people compare it."""
+    if value is None:
+        return NOTHING
+    amount, unit = float(value), -1
+    while abs(amount) >= 1000 and unit < len(_SIZES) - 1:
+        amount /= 1000
+        unit += 1
+    if unit < 0:
+        return str(ngettext("%(shown)s byte", "%(shown)s bytes", value, shown=count(value)))
+    return format_unit(round(amount, 1), f"digital-{_SIZES[unit]}", "short", locale=_locale())
+
+
+def duration(seconds: float | None) -> str:
+    """Hours, minutes and seconds, the largest two that matter."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 0:
+        return str(gettext("clock was set back"))
+    whole = int(seconds)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    parts = [(days, "day"), (hours, "hour"), (minutes, "minute")]
+    shown = [part for part in parts if part[0]][:2]
+    if len(shown) < 2 and whole < 3600:
+        shown.append((whole % 60, "second"))
+    return " ".join(_unit(number, unit) for number, unit in shown)
+
+
+def _unit(number: int, unit: str) -> str:
+    locale = _locale()
+    if locale.language == "en":
+        return f"{number} {_SYMBOLS[unit]}"
+    return format_unit(number, f"duration-{unit}", "short", locale=locale)
