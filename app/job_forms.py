@@ -17,7 +17,7 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from app.models import Job, JobSchedule
 from app.recurrence import WEEKDAYS, RecurrenceError, Schedule, next_after
-from app.sentences import reminder_name
+from app.sentences import reminder_name, translated
 from app.settings import REMINDERS
 
 TYPED = "typed"
@@ -105,23 +105,21 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
             entered = Schedule(repeat=probe.repeat, days=probe.days, zone=zone, anchor_at=anchor_at)
             next_after(entered, now)
         except RecurrenceError as problem:
-            _blame(self, str(problem))
+            _blame(self, problem)
             return None
         return entered
 
 
-def _blame(form: ScheduleForm, problem: str) -> None:
-    named, colon, text = problem.partition(": ")
+def _blame(form: ScheduleForm, problem: RecurrenceError) -> None:
     fields: dict[str, Field] = {
         "repeat": form.repeat,
         "days": form.days,
         "zone": form.zone,
         "anchor_at": form.first,
     }
-    field = fields.get(named) if colon else None
-    message = (text[:1].upper() + text[1:]) if field is not None else problem
-    target = field if field is not None else form.repeat
-    target.errors = [*target.errors, message]
+    text = translated(problem)
+    target = fields.get(problem.field, form.repeat)
+    target.errors = [*target.errors, text[:1].upper() + text[1:]]
 
 
 def in_zone(local: datetime, zone: str) -> datetime:

@@ -10,6 +10,7 @@ from flask_babel import lazy_gettext as _l
 from app import clock
 from app.formats import duration, moment, zoned
 from app.models import Job
+from app.refusal import Refusal
 
 STATES = {
     "overdue": _l("Overdue"),
@@ -60,6 +61,11 @@ _LONGEST_ERROR = 160
 
 def _(sentence: str, **values: object) -> str:
     return str(gettext(sentence, **values))
+
+
+def translated(problem: Refusal) -> str:
+    """Why something was refused, without the field it is about, in the viewer's language."""
+    return _(problem.sentence, **problem.values)
 
 
 def state_name(state: str) -> str:

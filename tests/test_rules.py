@@ -23,7 +23,7 @@ LONGEST_FUNCTION = 50
 
 # The rooms of each floor. A room is a module of app/, or a folder with everything in it.
 ROOMS: dict[str, set[str]] = {
-    "pure": {"clock", "recurrence", "repeat", "expectation", "deadline", "overdue", "reports"},
+    "pure": {"clock", "recurrence", "refusal", "repeat", "expectation", "deadline", "overdue", "reports"},
     "world": {
         "settings",
         "setting_checks",

@@ -26,6 +26,7 @@ from app.db import database, reason
 from app.interval import CronConfig
 from app.job_forms import LOCAL_FORMATS, in_zone
 from app.presentation import INTERVALS
+from app.sentences import translated
 
 bp = Blueprint("config", __name__)
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def save_monitoring() -> ResponseReturnValue:
     try:
         _save(form.interval.data, form.until_at())
     except interval.EndRefused as problem:
-        form.until.errors = [_("This end can't be used: %(reason)s.", reason=problem)]
+        form.until.errors = [_("This end can't be used: %(reason)s.", reason=translated(problem))]
         return _page(form), 400
     except (OSError, SQLAlchemyError) as problem:
         log.error("%s can't be written: %s", _path(), reason(problem))

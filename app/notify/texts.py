@@ -10,7 +10,17 @@ from app.notify import group_texts
 from app.notify.channel import shortened
 from app.notify.cleaning import lines, mask, one_line
 from app.notify.message import Message
-from app.notify.reader import LONGEST_NAME, Facts, Reader, locale_of, moment_of, name, number, zone_of
+from app.notify.reader import (
+    LONGEST_NAME,
+    Facts,
+    Reader,
+    locale_of,
+    moment_of,
+    name,
+    number,
+    plain_spaces,
+    zone_of,
+)
 
 LONGEST_ERROR = 1500
 
@@ -51,8 +61,8 @@ def compose(
     return Message(
         message_id=message_id,
         kind=kind,
-        title=title,
-        body="\n\n".join(filter(None, paragraphs)) + "\n",
+        title=plain_spaces(title),
+        body=plain_spaces("\n\n".join(filter(None, paragraphs)) + "\n"),
         severity=_severity(kind, facts),
         url=url,
         occurred_at=occurred_at,
