@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
 from babel.numbers import format_decimal
-from babel.units import format_unit
 from flask_babel import get_locale, gettext, ngettext
+from flask_babel import lazy_gettext as _l
 
 from app import access, clock
 
@@ -18,9 +18,20 @@ NOTHING = "–"
 _ENGLISH = "en_GB"
 # CLDR puts a comma after the weekday here, and none where the year is left out.
 _BRITISH_DAY = "EEE d MMM y"
-_SIZES = ("kilobyte", "megabyte", "gigabyte", "terabyte", "petabyte")
-# In English the symbols of the units are shorter and better known than CLDR's "hrs" and "mins".
-_SYMBOLS = {"day": "d", "hour": "h", "minute": "min", "second": "s"}
+# CLDR's short units are wanting as Babel reads them: `1 Mbyte` in German, `1 horas` in Spanish.
+_SIZES = (
+    _l("%(number)s kB"),
+    _l("%(number)s MB"),
+    _l("%(number)s GB"),
+    _l("%(number)s TB"),
+    _l("%(number)s PB"),
+)
+_DAYS, _HOURS, _MINUTES, _SECONDS = (
+    _l("%(number)s d"),
+    _l("%(number)s h"),
+    _l("%(number)s min"),
+    _l("%(number)s s"),
+)
 
 
 def _locale() -> Locale:
@@ -80,7 +91,7 @@ def size(value: int | None) -> str:
         unit += 1
     if unit < 0:
         return str(ngettext("%(shown)s byte", "%(shown)s bytes", value, shown=count(value)))
-    return format_unit(round(amount, 1), f"digital-{_SIZES[unit]}", "short", locale=_locale())
+    return str(_SIZES[unit]) % {"number": format_decimal(round(amount, 1), locale=_locale())}
 
 
 def duration(seconds: float | None) -> str:
@@ -91,15 +102,8 @@ def duration(seconds: float | None) -> str:
         return str(gettext("clock was set back"))
     whole = int(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    parts = [(days, "day"), (hours, "hour"), (minutes, "minute")]
-    shown = [part for part in parts if part[0]][:2]
+    parts = [(_DAYS, days), (_HOURS, hours), (_MINUTES, minutes)]
+    shown = [part for part in parts if part[1]][:2]
     if len(shown) < 2 and whole < 3600:
-        shown.append((whole % 60, "second"))
-    return " ".join(_unit(number, unit) for number, unit in shown)
-
-
-def _unit(number: int, unit: str) -> str:
-    locale = _locale()
-    if locale.language == "en":
-        return f"{number} {_SYMBOLS[unit]}"
-    return format_unit(number, f"duration-{unit}", "short", locale=locale)
+        shown.append((_SECONDS, whole % 60))
+    return " ".join(str(unit) % {"number": count(number)} for unit, number in shown)

@@ -35,7 +35,7 @@ class Reader:
 
 
 def plain_spaces(text: str) -> str:
-    """Without the spaces that never break: they turn into question marks on their way through some channels."""
+    """Without the spaces that never break: some channels turn them into question marks."""
     return text.replace("\u202f", " ").replace("\u00a0", " ")
 
 
