@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from functools import reduce
 
 from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
@@ -113,8 +115,14 @@ def reason(job: Job) -> str:
         told.append(_last_good(facts))
     if why in _SILENT:
         told.append(_last_report(facts))
-    sentence = "; ".join(filter(None, told)).rstrip(".")
+    sentence = joined(told).rstrip(".")
     return f"{sentence}." if facts and sentence else ""
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Parts of one sentence, set apart as the language does it; empty ones are left out."""
+    first, *rest = [*filter(None, parts), ""]
+    return reduce(lambda told, more: _("%(told)s; %(more)s", told=told, more=more), filter(None, rest), first)
 
 
 def _lead(why: str, facts: dict[str, object]) -> str:
