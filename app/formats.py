@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -39,33 +39,41 @@ def _locale() -> Locale:
     return Locale.parse(_ENGLISH) if found is None or str(found) == "en" else found
 
 
-def _local(value: datetime) -> datetime:
-    return value.astimezone(ZoneInfo(access.timezone()))
+def _local(value: datetime, zone: tzinfo | None) -> datetime:
+    return value.astimezone(zone or ZoneInfo(access.timezone()))
 
 
-def _joined(day: str, value: datetime, locale: Locale) -> str:
-    time = format_time(value, "short", locale=locale)
-    pattern = str(locale.datetime_formats["medium"]).replace("'", "")
+def _joined(day: str, time: str) -> str:
+    pattern = str(_locale().datetime_formats["medium"]).replace("'", "")
     return pattern.replace("{0}", time).replace("{1}", day)
 
 
-def moment(value: datetime | None) -> str:
-    """A time in the viewer's zone and language: `Mon 23 Nov 2026, 09:10`."""
-    if value is None:
-        return NOTHING
-    local, locale = _local(value), _locale()
+def date(value: datetime, zone: tzinfo | None = None) -> str:
+    """The day of a time, in the viewer's zone if none is given: `Mon 23 Nov 2026`."""
+    local, locale = _local(value, zone), _locale()
     if str(locale) == _ENGLISH:
-        day = format_datetime(local, _BRITISH_DAY, locale=locale)
-    else:
-        day = format_skeleton("yMMMEd", local, locale=locale)
-    return _joined(day, local, locale)
+        return format_datetime(local, _BRITISH_DAY, locale=locale)
+    return format_skeleton("yMMMEd", local, locale=locale)
+
+
+def day(value: datetime, zone: tzinfo | None = None) -> str:
+    """The day without its year, where that goes without saying: `Mon 23 Nov`."""
+    return format_skeleton("MMMEd", _local(value, zone), locale=_locale())
+
+
+def time_of_day(value: datetime, zone: tzinfo | None = None) -> str:
+    """Hours and minutes alone: `09:10`, or `9:10 AM` where people write that."""
+    return format_time(_local(value, zone), "short", locale=_locale())
+
+
+def moment(value: datetime | None, zone: tzinfo | None = None) -> str:
+    """A time in the viewer's language, and their zone if none is given: `Mon 23 Nov 2026, 09:10`."""
+    return _joined(date(value, zone), time_of_day(value, zone)) if value else NOTHING
 
 
 def zoned(value: datetime) -> str:
     """A time with its zone in words, for sentences that people act on: `Mon 23 Nov, 09:10 Europe/Paris`."""
-    local, locale = _local(value), _locale()
-    day = format_skeleton("MMMEd", local, locale=locale)
-    return f"{_joined(day, local, locale)} {access.timezone()}"
+    return f"{_joined(day(value), time_of_day(value))} {access.timezone()}"
 
 
 def ago(value: datetime | None) -> str:

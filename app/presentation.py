@@ -8,7 +8,7 @@ from flask_babel import get_locale
 from flask_babel import lazy_gettext as _l
 
 from app import access, clock, navigation, watch
-from app.formats import ago, count, duration, moment, size
+from app.formats import ago, count, date, day, duration, moment, size, time_of_day
 
 __all__ = ["INTERVALS", "VERSION", "ago", "count", "duration", "interval_name", "moment", "register", "size"]
 
@@ -58,6 +58,9 @@ def register(app: Flask) -> None:
     app.add_template_filter(interval_name)
     app.add_template_filter(duration)
     app.add_template_filter(count)
+    app.add_template_filter(date)
+    app.add_template_filter(day)
+    app.add_template_filter(time_of_day)
     app.add_template_filter(clock.iso, "iso")
 
 

@@ -10,7 +10,9 @@ from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 
 from app import clock
-from app.formats import duration, moment, zoned
+from app.formats import count as count
+from app.formats import duration, moment
+from app.formats import zoned as zoned
 from app.models import Job
 from app.refusal import Refusal
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask_babel import force_locale
@@ -18,6 +19,7 @@ from app.models import Channel, Job, User
 from app.notify import ConfigError, check, texts
 from tests import catalogues, factories
 from tests.catalogues import forms
+from tests.conftest import CHECKOUT
 from tests.visitors import FILLED, furnish
 from tests.web import LoggedIn, Site, site
 
@@ -237,6 +239,21 @@ def test_an_unknown_zone_gives_way_to_that_of_the_installation(
 def test_times_are_written_as_the_locale_does(here: Site, locale: str, moment: str, zoned: str) -> None:
     with here.app.test_request_context("/"), force_locale(locale):
         assert (formats.moment(AT), formats.zoned(AT)) == (moment, zoned)
+
+
+def test_the_parts_of_a_time_are_written_in_any_zone(here: Site) -> None:
+    tokyo = ZoneInfo("Asia/Tokyo")
+    with here.app.test_request_context("/"), force_locale("fr"):
+        assert (formats.day(AT), formats.time_of_day(AT)) == ("mar. 3 nov.", "09:10")
+        assert (formats.date(AT, tokyo), formats.time_of_day(AT, tokyo)) == ("mar. 3 nov. 2026", "17:10")
+        assert formats.moment(AT, tokyo) == "mar. 3 nov. 2026, 17:10"
+
+
+def test_nobody_else_writes_times_and_numbers_by_a_pattern_of_their_own() -> None:
+    own = re.compile(r"\bformat_(?:datetime|date|time|skeleton|decimal|number|percent)\b|strftime\(")
+    writers = {"formats.py", "reader.py"}  # reader.py writes for the language of a channel
+    found = {each.name for each in (CHECKOUT / "app").rglob("*.py") if own.search(each.read_text())}
+    assert found - writers <= {"clock.py"}, "use date, day, time_of_day, moment and count of app.formats"
 
 
 @pytest.mark.parametrize(
