@@ -1,8 +1,9 @@
-# make run    install what is needed into .venv, then start both processes (Ctrl-C ends them)
-# make test   everything that must pass before a change is taken
-# make bench  measure; prints tables
-# make lock   pin the dependencies of setup.cfg anew
-# make audit  look for published holes in what is pinned (asks pypi.org; a package it can't ask about is a failure)
+# make run       install what is needed into .venv, then start both processes (Ctrl-C ends them)
+# make test      everything that must pass before a change is taken
+# make bench     measure; prints tables
+# make messages  bring new sentences into the translations, and list those that miss one
+# make lock      pin the dependencies of setup.cfg anew
+# make audit     look for published holes in what is pinned (asks pypi.org; a package it can't ask about is a failure)
 
 PYTHON ?= python3
 PORT ?= 9666
@@ -13,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile setup.cfg --universal --python-version 3.11 --g
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test bench lock audit
+.PHONY: run test bench messages lock audit
 
 # honcho hands PORT to the first process and PORT + 100 to the second; the Procfile takes the 100 off again.
 run: $(VENV)/.installed
@@ -27,6 +28,9 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
+
+messages: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.catalogues
 
 lock: $(VENV)/.installed-dev
 	$(COMPILE) -o requirements.txt

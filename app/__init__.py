@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import access, commands, failures, presentation
+from app import access, commands, failures, languages, presentation
 from app.blueprints import BLUEPRINTS
 from app.cron.command import cron_start
 from app.cron_client import CronClient
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> Flask:
         write_seconds=settings.cron_write_seconds,
     )
     csrf.init_app(app)
-    babel.init_app(app, locale_selector=presentation.language, timezone_selector=lambda: settings.timezone)
+    babel.init_app(app, locale_selector=languages.chosen, timezone_selector=access.timezone)
     app.before_request(access.enforce)
     failures.register(app)
     presentation.register(app)

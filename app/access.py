@@ -7,8 +7,20 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
-from flask import Flask, abort, current_app, g, jsonify, redirect, request, session, url_for
+from flask import (
+    Flask,
+    abort,
+    current_app,
+    g,
+    has_request_context,
+    jsonify,
+    redirect,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
@@ -72,6 +84,21 @@ def settings_in_force() -> Settings:
         g.settings_in_force = stored_settings.in_force(database(), settings())
     found: Settings = g.settings_in_force
     return found
+
+
+def timezone() -> str:
+    """The zone in which whoever looks reads and enters times: their own, else the installation's."""
+    identity = current_identity() if has_request_context() else None
+    own = identity.timezone if identity else None
+    return own if own and _is_zone(own) else settings().timezone
+
+
+def _is_zone(name: str) -> bool:
+    # A name that is no file of the zone database ends in one of several errors.
+    try:
+        return bool(ZoneInfo(name))
+    except (ValueError, OSError, LookupError):
+        return False
 
 
 def is_api() -> bool:

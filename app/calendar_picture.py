@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from flask_babel import format_date, get_locale, ngettext
+from flask_babel import get_locale, ngettext
 from flask_babel import gettext as _
 
-from app import day_map
+from app import day_map, formats
 from app.day_map import Cell, Count
 
 BAD_DAYS_SHOWN = 14
@@ -48,7 +48,7 @@ def draw(counts: Mapping[date, Count], zone: ZoneInfo, now: datetime) -> Calenda
         height=7 * day_map.CELL,
         cells=runs,
         empty=empty,
-        months=[(str(format_date(day, "MMM")), x) for day, x in starts],
+        months=[(formats.short_month(day), x) for day, x in starts],
         weekdays=[(_weekday(number), (number - top) % 7 * day_map.CELL) for number in (0, 2, 4)],
         summary=_summary(cells),
         by_month=day_map.by_month(counts, first, last),
@@ -57,8 +57,7 @@ def draw(counts: Mapping[date, Count], zone: ZoneInfo, now: datetime) -> Calenda
 
 
 def _weekday(number: int) -> str:
-    # The first of January 2024 was a Monday.
-    return str(format_date(date(2024, 1, 1 + number), "EEE"))
+    return formats.weekday(number)
 
 
 def _summary(cells: Sequence[Cell]) -> str:
@@ -81,4 +80,4 @@ def day_title(cell: Cell) -> str:
         told.append(ngettext("%(num)s with warnings", "%(num)s with warnings", count.warned))
     if count.failed:
         told.append(ngettext("%(num)s failed", "%(num)s failed", count.failed))
-    return f"{format_date(cell.day, 'EEE d MMM y')}: {', '.join(told)}"
+    return f"{formats.date(cell.day)}: {', '.join(told)}"

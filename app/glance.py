@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from flask_babel import format_datetime, format_timedelta, ngettext
 from flask_babel import gettext as _
+from flask_babel import ngettext
 
-from app import checks
+from app import checks, formats
 from app.maintenance import Window
 from app.models import Job
 from app.presentation import ago, moment
@@ -63,13 +63,13 @@ def freshness(watch: Watch) -> str:
         return ""
     if watch.state != State.OK or watch.next_at is None:
         return str(_("Last check %(ago)s.", ago=ago(watch.completed_at)))
-    next_at = format_datetime(watch.next_at, "HH:mm")
+    next_at = formats.time_of_day(watch.next_at)
     return str(_("Last check %(ago)s, next at %(time)s.", ago=ago(watch.completed_at), time=next_at))
 
 
 def lasts(job: Job, now: datetime) -> str:
     """For how long the job has been as it is, in the states in which that matters."""
-    long = format_timedelta(now - job.state_since_at, granularity="minute", threshold=1.2)
+    long = formats.lasting(now - job.state_since_at)
     if job.state == "overdue":
         return str(_("Overdue for %(duration)s.", duration=long))
     if job.state == "failed":

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from app import clock, ownership
+from app.refusal import Refusal
 
 FILE_NAME = "cron.json"
 DISABLED = "disabled"
@@ -58,7 +59,7 @@ class IntervalFileDamaged(Exception):
     """The file is there and does not hold an interval; nothing may be assumed in its place."""
 
 
-class EndRefused(ValueError):
+class EndRefused(Refusal):
     """Monitoring can't be disabled until then; the text says why."""
 
 
@@ -177,12 +178,12 @@ def checked_end(interval: str, end_at: datetime | None, now: datetime) -> dateti
     if end_at is None:
         return None
     if interval != DISABLED:
-        raise EndRefused(f"only {DISABLED} can have an end")
+        raise EndRefused("only %(interval)s can have an end", interval=DISABLED)
     end_at = end_at.replace(microsecond=0)
     if end_at <= now:
         raise EndRefused("this time is over already")
     if end_at - now > timedelta(days=LONGEST_DISABLED_DAYS):
-        raise EndRefused(f"at most {LONGEST_DISABLED_DAYS} days from now")
+        raise EndRefused("at most %(days)s days from now", days=LONGEST_DISABLED_DAYS)
     return end_at
 
 

@@ -15,6 +15,7 @@ from app import deadline
 from app.deadline import Span
 from app.models import Job, MaintenanceWindow
 from app.recurrence import WEEKDAYS
+from app.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,8 @@ _MOMENT = timedelta(seconds=1)
 _ALL = select(MaintenanceWindow).order_by(MaintenanceWindow.id)
 
 
-class WindowError(ValueError):
+class WindowError(Refusal):
     """The window makes no sense; `field` names the value that is wrong, the text what was expected."""
-
-    def __init__(self, field: str, expected: str) -> None:
-        super().__init__(f"{field}: {expected}")
-        self.field = field
-        self.expected = expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +78,20 @@ def check(window: Window) -> Window:
     try:
         ZoneInfo(window.zone)
     except (ValueError, OSError, LookupError):
-        raise WindowError("zone", "a time zone such as Europe/Paris") from None
+        raise WindowError("a time zone such as Europe/Paris", field="zone") from None
     if window.starts_at or window.ends_at:
         if not window.starts_at or not window.ends_at or window.ends_at <= window.starts_at:
-            raise WindowError("ends_at", "a time after the start")
+            raise WindowError("a time after the start", field="ends_at")
         if window.ends_at - window.starts_at > timedelta(days=366):
-            raise WindowError("ends_at", "at most a year after the start; pause the backups instead")
+            raise WindowError("at most a year after the start; pause the backups instead", field="ends_at")
         return window
     if not window.weekdays or not window.weekdays <= set(WEEKDAYS):
-        raise WindowError("weekdays", "one or more of " + ", ".join(WEEKDAYS))
+        raise WindowError("one or more of %(choices)s", field="weekdays", choices=", ".join(WEEKDAYS))
     _check_start_time(window.start_time)
     if not 1 <= window.duration_minutes <= LONGEST_MINUTES:
-        raise WindowError("duration_minutes", f"a number from 1 to {LONGEST_MINUTES}")
+        raise WindowError(
+            "a number from %(least)s to %(most)s", field="duration_minutes", least=1, most=LONGEST_MINUTES
+        )
     return window
 
 
@@ -101,7 +99,7 @@ def _check_start_time(text: str) -> None:
     hour, colon, minute = text.partition(":")
     digits = len(hour) == len(minute) == 2 and (hour + minute).isascii() and (hour + minute).isdecimal()
     if not colon or not digits or int(hour) > 23 or int(minute) > 59:
-        raise WindowError("start_time", "a time such as 22:00")
+        raise WindowError("a time such as 22:00", field="start_time")
 
 
 def describe(window: Window) -> str:

@@ -19,6 +19,7 @@ from app.job_forms import DAYS, LOCAL_FORMATS, in_zone
 from app.maintenance import Window, WindowError
 from app.models import Server
 from app.notify.cleaning import one_line
+from app.sentences import translated
 
 
 def _tidied(given: str | None) -> str | None:
@@ -54,7 +55,7 @@ class _WindowForm(FlaskForm):  # type: ignore[misc]
         try:
             return maintenance.check(window)
         except WindowError as problem:
-            self._field(problem.field).errors = [_("Expected: %(what)s.", what=problem.expected)]
+            self._field(problem.field).errors = [_("Expected: %(what)s.", what=translated(problem))]
             return None
 
     def _field(self, name: str) -> Field:

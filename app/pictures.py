@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
 
-from flask_babel import format_date, get_timezone, ngettext
+from flask_babel import get_timezone, ngettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from markupsafe import Markup, escape
 
+from app import formats
 from app.history import RUNS_SHOWN, Run
 from app.presentation import size
 
@@ -65,7 +66,7 @@ class Labels:
         local = run.ended_at.astimezone(self._zone)
         day = self._days.get(local.date())
         if day is None:
-            day = self._days[local.date()] = str(escape(format_date(local.date(), "EEE d MMM")))
+            day = self._days[local.date()] = str(escape(formats.day(local.date())))
         return f"{day}, {local.hour:02}:{local.minute:02}: {self._names[went]}"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from flask_babel import format_datetime, ngettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
+from flask_babel import ngettext
 
-from app import publication
+from app import access, formats, publication
 from app.sentences import count
 from app.watch import State, Watch
 
@@ -29,7 +29,7 @@ def state_words(state: str) -> str:
 
 
 def day(value: datetime) -> str:
-    return str(format_datetime(value, "EEE d MMM"))
+    return formats.day(value)
 
 
 def badge_of(state: str, checks: Watch) -> tuple[str, str]:
@@ -92,13 +92,9 @@ def doubt(checks: Watch) -> str | None:
     return str(
         _(
             "Veilleur itself has not checked since %(time)s: what is shown here may be out of date.",
-            time=_moment(checks.completed_at),
+            time=f"{formats.moment(checks.completed_at)} {access.timezone()}",
         )
     )
-
-
-def _moment(value: datetime) -> str:
-    return str(format_datetime(value, "EEE d MMM y, HH:mm VV"))
 
 
 def days(strip: Sequence[str]) -> str:

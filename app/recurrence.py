@@ -173,7 +173,9 @@ def _walk(
     first_at: datetime, after_at: datetime, rule: Repeat, allowed: frozenset[str], zone: ZoneInfo
 ) -> tuple[datetime, datetime]:
     if after_at - first_at > MAX_STEPS * _DAY + rule.span:
-        raise RecurrenceError(f"anchor_at: expected a time at most {MAX_STEPS} days back.")
+        raise RecurrenceError(
+            "expected a time at most %(days)s days back.", field="anchor_at", days=MAX_STEPS
+        )
     previous_at = first_at
     while True:
         previous_at = _leap(previous_at, after_at, rule, allowed, zone)
@@ -249,7 +251,7 @@ def _next_allowed_day(at: datetime, allowed: frozenset[str], zone: ZoneInfo) -> 
         if _weekday(at, zone) in allowed:
             return at
         at = later(at, _DAY)
-    raise RecurrenceError(f"No allowed weekday within a week of {at:%Y-%m-%d}.")
+    raise RecurrenceError("No allowed weekday within a week of %(day)s.", day=f"{at:%Y-%m-%d}")
 
 
 def _nearest_allowed(at: datetime, stride: timedelta, allowed: frozenset[str], zone: ZoneInfo) -> datetime:
@@ -279,7 +281,12 @@ def _rule(repeat: str | Repeat) -> Repeat:
 def _allowed_days(days: frozenset[str]) -> frozenset[str]:
     unknown = sorted(set(days) - EVERY_DAY)
     if unknown:
-        raise RecurrenceError(f"days: expected some of {', '.join(WEEKDAYS)}, not {unknown[0][:40]!r}.")
+        raise RecurrenceError(
+            "expected some of %(days)s, not %(given)s.",
+            field="days",
+            days=", ".join(WEEKDAYS),
+            given=repr(unknown[0][:40]),
+        )
     return days or EVERY_DAY
 
 
@@ -288,11 +295,13 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise RecurrenceError(
-            f"zone: expected an IANA name such as Europe/Paris, not {name[:40]!r}."
+            "expected an IANA name such as Europe/Paris, not %(given)s.", field="zone", given=repr(name[:40])
         ) from None
 
 
 def _out_of_reach(rule: Repeat) -> RecurrenceError:
     return RecurrenceError(
-        f"No run of {rule.text[:40]!r} within the {MAX_STEPS} repeats that Duplicati tries."
+        "No run of %(repeat)s within the %(number)s repeats that Duplicati tries.",
+        repeat=repr(rule.text[:40]),
+        number=MAX_STEPS,
     )

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from app.refusal import Refusal
+
 _DAY_SECONDS: Final = 86_400
 _UNIT_DAYS: Final = {"D": 1, "W": 7, "M": 30, "Y": 365}
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600} | {u: n * _DAY_SECONDS for u, n in _UNIT_DAYS.items()}
@@ -19,7 +21,7 @@ _PART: Final = re.compile(r"([+-]?[0-9]+)\s*([smhDWMY])")
 _STEPPABLE: Final = re.compile(r"(?:[0-9]+[smhDWMY])+\n?")
 
 
-class RecurrenceError(ValueError):
+class RecurrenceError(Refusal):
     """A plain sentence that says what was expected."""
 
 
@@ -78,8 +80,10 @@ def parse_repeat(text: str) -> Repeat:
 
 def bad_repeat(text: str) -> RecurrenceError:
     return RecurrenceError(
-        "repeat: expected whole numbers, each with one of the units s, m (minute), h, D, W, M (month) or Y, "
-        f"such as 1D, 12h or 1h30m, not {text[:40]!r}."
+        "expected whole numbers, each with one of the units s, m (minute), h, D, W, M (month) or Y, "
+        "such as 1D, 12h or 1h30m, not %(given)s.",
+        field="repeat",
+        given=repr(text[:40]),
     )
 
 
@@ -108,7 +112,9 @@ def step(base_at: datetime, repeat: str | Repeat, zone: ZoneInfo) -> datetime:
 def as_utc(at: datetime, name: str) -> datetime:
     """The same instant in UTC; RecurrenceError that names the value when it has no zone or no UTC date."""
     if at.tzinfo is None:
-        raise RecurrenceError(f"{name}: expected a time with its zone, not {at.isoformat()}.")
+        raise RecurrenceError(
+            "expected a time with its zone, not %(given)s.", field=name, given=at.isoformat()
+        )
     return on_clock(at, UTC)
 
 

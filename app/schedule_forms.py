@@ -26,6 +26,7 @@ from app import clock
 from app.job_forms import DAYS, LOCAL_FORMATS, MOST_MINUTES, in_zone, typed_row
 from app.models import Job, JobSchedule
 from app.recurrence import WEEKDAYS, RecurrenceError, Schedule, next_after
+from app.sentences import translated
 
 SIMPLE, TEXT = "simple", "text"
 UNITS = {
@@ -97,7 +98,7 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
         try:
             return self._schedule(repeat, now)
         except RecurrenceError as problem:
-            self._blame(str(problem))
+            self._blame(problem)
             return None
 
     def _repeat(self) -> str | None:
@@ -120,16 +121,17 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
         next_after(entered, now)
         return entered
 
-    def _blame(self, problem: str) -> None:
-        named, colon, text = problem.partition(": ")
+    def _blame(self, problem: RecurrenceError) -> None:
+        text = translated(problem)
+        said = text[:1].upper() + text[1:]
         repeat = self.every if self.manner.data == SIMPLE else self.repeat
         known: dict[str, tuple[Field, str]] = {
             "repeat": (self.repeat, _expected_repeat()),
             "zone": (self.zone, _("Expected: a time zone such as Europe/Paris.")),
-            "days": (self.days, text),
-            "anchor_at": (self.first, text[:1].upper() + text[1:]),
+            "days": (self.days, said),
+            "anchor_at": (self.first, said),
         }
-        field, message = known.get(named, (repeat, problem)) if colon else (repeat, problem)
+        field, message = known.get(problem.field, (repeat, said))
         field.errors = [*field.errors, message]
 
     def tolerance_seconds(self, job: Job) -> int | None:

@@ -123,16 +123,12 @@ def zone_of(job: Job) -> str:
     """The zone that the schedule of a job is in, or would be."""
     known = {each.source: schedule_forms.schedule_of(each) for each in job.schedules}
     schedule = known.get(Source.TYPED) or known.get(Source.COLLECTED)
-    return schedule.zone if schedule else access.settings().timezone
+    return schedule.zone if schedule else access.timezone()
 
 
 def viewer_zone() -> ZoneInfo:
     """The zone of whoever looks."""
-    chosen = access.identity().timezone
-    try:
-        return ZoneInfo(chosen or access.settings().timezone)
-    except (KeyError, ValueError, OSError):
-        return ZoneInfo(access.settings().timezone)
+    return ZoneInfo(access.timezone())
 
 
 def preview(known: Known, entered: Schedule, tolerance_seconds: int | None) -> Preview:

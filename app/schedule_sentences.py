@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from flask_babel import format_datetime, gettext, ngettext
+from flask_babel import gettext, ngettext
 from flask_babel import lazy_gettext as _l
 
+from app import formats
 from app.expectation import Source
 from app.forecast import ClockChange, Window
 from app.guess import Guess
@@ -72,7 +73,7 @@ def successor(source: Source | None) -> str:
 
 def moment_in(value: datetime, zone: ZoneInfo) -> str:
     """`Tue 24 Nov 2026, 22:00` by the clock of a zone."""
-    return str(format_datetime(value.astimezone(zone), "EEE d MMM y, HH:mm", rebase=False))
+    return formats.moment(value, zone)
 
 
 def until_in(value: datetime, after: datetime, zone: ZoneInfo) -> str:
@@ -82,11 +83,11 @@ def until_in(value: datetime, after: datetime, zone: ZoneInfo) -> str:
 
 
 def clock_in(value: datetime, zone: ZoneInfo) -> str:
-    return str(format_datetime(value.astimezone(zone), "HH:mm", rebase=False))
+    return formats.time_of_day(value, zone)
 
 
 def day_in(value: datetime, zone: ZoneInfo) -> str:
-    return str(format_datetime(value.astimezone(zone), "EEE d MMM y", rebase=False))
+    return formats.date(value, zone)
 
 
 # Schedules

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from functools import reduce
 
-from flask_babel import format_datetime, format_decimal, gettext
+from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 
 from app import clock
+from app.formats import count as count
+from app.formats import duration, moment
+from app.formats import zoned as zoned
 from app.models import Job
-from app.presentation import duration, moment
+from app.refusal import Refusal
 
 STATES = {
     "overdue": _l("Overdue"),
@@ -62,6 +67,11 @@ def _(sentence: str, **values: object) -> str:
     return str(gettext(sentence, **values))
 
 
+def translated(problem: Refusal) -> str:
+    """Why something was refused, without the field it is about, in the viewer's language."""
+    return _(problem.sentence, **problem.values)
+
+
 def state_name(state: str) -> str:
     return str(STATES.get(state, state))
 
@@ -95,11 +105,6 @@ def when(value: object) -> datetime | None:
         return None
 
 
-def count(value: int | None) -> str:
-    """A number with the separators of the viewer's language."""
-    return "–" if value is None else str(format_decimal(value))
-
-
 def reason(job: Job) -> str:
     """Why a job is in its state, in one sentence of parts; every fact of `why` may be missing."""
     facts = job.why if isinstance(job.why, dict) else {}
@@ -114,8 +119,14 @@ def reason(job: Job) -> str:
         told.append(_next_run(facts))
     if why in _SILENT:
         told.append(_last_report(facts))
-    sentence = "; ".join(filter(None, told)).rstrip(".")
+    sentence = joined(told).rstrip(".")
     return f"{sentence}." if facts and sentence else ""
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Parts of one sentence, set apart as the language does it; empty ones are left out."""
+    first, *rest = [*filter(None, parts), ""]
+    return reduce(lambda told, more: _("%(told)s; %(more)s", told=told, more=more), filter(None, rest), first)
 
 
 def _lead(why: str, facts: dict[str, object]) -> str:
@@ -143,11 +154,6 @@ def _expected(facts: dict[str, object]) -> str:
         span = {"start": zoned(expected_at), "end": zoned(until_at), "origin": words}
         return _("Expected between %(start)s and %(end)s, %(origin)s", **span).strip(", ")
     return _("Expected %(time)s, %(origin)s", time=zoned(expected_at), origin=words).strip(", ")
-
-
-def zoned(value: datetime) -> str:
-    """A time with its zone in words, for sentences that people act on."""
-    return str(format_datetime(value, "EEE d MMM, HH:mm VV"))
 
 
 def _tolerance(facts: dict[str, object]) -> str:

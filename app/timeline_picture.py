@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from flask_babel import format_datetime, get_timezone, ngettext
+from flask_babel import get_timezone, ngettext
 from flask_babel import gettext as _
 
-from app import sentences, timeline
+from app import formats, sentences, timeline
 from app.deadline import Span, allow
 from app.models import Job, Report
 from app.presentation import moment
@@ -20,8 +20,6 @@ RUNS_SHOWN = 8
 NARROW, WIDE = 288.0, 620.0
 MARK_WIDTH = 18.0
 _TICK_WIDTHS = {"hour": 48.0, "day": 62.0, "month": 70.0}
-_TICK_FORMATS = {"hour": "HH:mm", "day": "EEE d", "month": "MMM y"}
-_SAME_WEEK = timedelta(days=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +187,7 @@ def _labels(job: Job, runs: Sequence[Report], line: Axis, deadline: Deadline, no
         if deadline.at and deadline.at > job.until_at:
             name = _("Overdue since") if now > deadline.at else _("Overdue from")
             found.append(("overdue", name, deadline.at))
-    return [Label(kind, line.share(at), (name, _short(at, now))) for kind, name, at in found]
-
-
-def _short(at: datetime, now: datetime) -> str:
-    """As short as it can be told apart from other times."""
-    if abs(at - now) < _SAME_WEEK:
-        return str(format_datetime(at, "EEE HH:mm"))
-    return str(format_datetime(at, "d MMM HH:mm" if abs(at - now) < timedelta(days=300) else "d MMM y"))
+    return [Label(kind, line.share(at), (name, formats.brief(at, now))) for kind, name, at in found]
 
 
 def _drawing(size: str, labels: Sequence[Label], line: Axis, marks: Sequence[Mark], width: float) -> Drawing:
@@ -207,7 +198,7 @@ def _drawing(size: str, labels: Sequence[Label], line: Axis, marks: Sequence[Mar
     return Drawing(
         size=size,
         labels=placed,
-        ticks=[(each, str(format_datetime(each.at, _TICK_FORMATS[each.unit]))) for each in ticks],
+        ticks=[(each, formats.tick(each.at, each.unit)) for each in ticks],
         marks=[marks[number] for number in kept],
         lanes=timeline.lanes(placed),
     )

@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "pure": {
         "clock",
         "recurrence",
+        "refusal",
         "repeat",
         "expectation",
         "forecast",
@@ -101,6 +102,8 @@ ROOMS: dict[str, set[str]] = {
         "access",
         "keys",
         "failures",
+        "formats",
+        "languages",
         "navigation",
         "presentation",
         "sentences",

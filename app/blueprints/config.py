@@ -37,6 +37,7 @@ from app.db import database, reason
 from app.interval import CronConfig
 from app.job_forms import LOCAL_FORMATS, in_zone
 from app.presentation import INTERVALS
+from app.sentences import translated
 from app.setting_forms import GlobalReminderForm, GlobalToleranceForm, GroupLimitForm
 
 bp = Blueprint("config", __name__)
@@ -67,7 +68,7 @@ class IntervalForm(FlaskForm):  # type: ignore[misc]
         """An end that was left in the form means nothing to the other intervals."""
         if self.interval.data != interval.DISABLED or not self.until.data:
             return None
-        return in_zone(self.until.data, access.settings().timezone)
+        return in_zone(self.until.data, access.timezone())
 
 
 @bp.url_value_preprocessor
@@ -160,7 +161,7 @@ def monitoring() -> ResponseReturnValue:
 def _filled_interval_form() -> IntervalForm:
     config = watch.configured()
     ends_at = config.disabled_until if config and not config.enabled else None
-    local = ends_at.astimezone(ZoneInfo(access.settings().timezone)) if ends_at else None
+    local = ends_at.astimezone(ZoneInfo(access.timezone())) if ends_at else None
     return IntervalForm(formdata=None, interval=config and config.interval, until=local)
 
 
@@ -173,7 +174,7 @@ def save_monitoring() -> ResponseReturnValue:
     try:
         _save(form.interval.data, form.until_at())
     except interval.EndRefused as problem:
-        form.until.errors = [_("This end can't be used: %(reason)s.", reason=problem)]
+        form.until.errors = [_("This end can't be used: %(reason)s.", reason=translated(problem))]
         return _page(form), 400
     except (OSError, SQLAlchemyError) as problem:
         log.error("%s can't be written: %s", _path(), reason(problem))

@@ -42,7 +42,6 @@ for _filter in (
     sentences.reminder_name,
     sentences.origin,
     sentences.when,
-    sentences.count,
 ):
     bp.add_app_template_filter(_filter)
 

@@ -19,7 +19,7 @@ bp = Blueprint("job_settings", __name__, url_prefix="/jobs")
 @bp.post(f"/{_JOB}/pause")
 @access.administrator
 def pause(job_id: int) -> ResponseReturnValue:
-    form, zone = PauseForm(), access.settings().timezone
+    form, zone = PauseForm(), access.timezone()
     if not form.validate_end(zone, clock.utcnow()):
         return job_page.show(job_id, form), 400
     until_at = form.until_at(zone)
@@ -42,7 +42,7 @@ def resume(job_id: int) -> ResponseReturnValue:
 @access.administrator
 def acknowledge(job_id: int) -> ResponseReturnValue:
     """Somebody knows: no reminder and no further failure is told until it recovers, or until a time."""
-    form, zone = AcknowledgeForm(), access.settings().timezone
+    form, zone = AcknowledgeForm(), access.timezone()
     if not form.validate_end(zone, clock.utcnow()):
         return job_page.show(job_id, form), 400
     until_at = form.until_at(zone)

@@ -22,7 +22,7 @@ bp = Blueprint("maintenance", __name__, url_prefix="/settings/maintenance")
 @bp.get("")
 @access.viewer
 def index() -> str:
-    zone = access.settings().timezone
+    zone = access.timezone()
     return _page(OnceForm(formdata=None, zone=zone), WeeklyForm(formdata=None, zone=zone))
 
 
@@ -64,7 +64,7 @@ def _job(rows: Session) -> Job | None:
 @bp.post("/once")
 @access.administrator
 def add_once() -> ResponseReturnValue:
-    zone = access.settings().timezone
+    zone = access.timezone()
     form = OnceForm()
     return _add(form) or (_page(form, WeeklyForm(formdata=None, zone=zone)), 400)
 
@@ -72,7 +72,7 @@ def add_once() -> ResponseReturnValue:
 @bp.post("/weekly")
 @access.administrator
 def add_weekly() -> ResponseReturnValue:
-    zone = access.settings().timezone
+    zone = access.timezone()
     form = WeeklyForm()
     return _add(form) or (_page(OnceForm(formdata=None, zone=zone), form), 400)
 

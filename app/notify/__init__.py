@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flask_babel import lazy_gettext as _
+
 from app.notify import apprise, email, ntfy, webhook
 from app.notify.channel import Config, ConfigError, DeliveryError, Field, Kind, Receipt
 from app.notify.cleaning import MASK, mask
@@ -29,7 +31,7 @@ _SHORTEST_SECRET = 4
 
 def _kind(name: str) -> Kind:
     if name not in KINDS:
-        raise ConfigError("kind", "one of " + ", ".join(KINDS))
+        raise ConfigError("kind", _("one of %(choices)s", choices=", ".join(KINDS)))
     return KINDS[name]
 
 

@@ -61,7 +61,8 @@ def _services(urls: str) -> list[Any]:
         service = library.Apprise.instantiate(url, asset=asset)
         if service is None:
             raise ConfigError(
-                "urls", f"addresses that Apprise knows, one a line: it can't use number {number}"
+                "urls",
+                _("addresses that Apprise knows, one a line: it can't use number %(number)s", number=number),
             )
         # An address may ask for redirects by itself.
         service.redirects = False

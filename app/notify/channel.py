@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from flask_babel import lazy_gettext as _
+
 from app.notify.cleaning import mask, one_line
 from app.notify.message import Message
 
@@ -78,16 +80,16 @@ def value_of(config: Config, field: Field) -> str:
     if value is None or value == "":
         value = field.default
     if isinstance(value, bool) or not isinstance(value, str | int | None):
-        raise ConfigError(field.name, "a text")
+        raise ConfigError(field.name, _("a text"))
     text = "" if value is None else str(value).strip()
     if len(text) > LONGEST_VALUE:
-        raise ConfigError(field.name, f"at most {LONGEST_VALUE} characters")
+        raise ConfigError(field.name, _("at most %(number)s characters", number=LONGEST_VALUE))
     if not text and field.required:
-        raise ConfigError(field.name, "a value: it can't be empty")
+        raise ConfigError(field.name, _("a value: it can't be empty"))
     if field.choices and text not in field.choices:
-        raise ConfigError(field.name, "one of " + ", ".join(field.choices))
+        raise ConfigError(field.name, _("one of %(choices)s", choices=", ".join(field.choices)))
     if text != (text if field.multiline else one_line(text)):
-        raise ConfigError(field.name, "a text without line breaks and control characters")
+        raise ConfigError(field.name, _("a text without line breaks and control characters"))
     return text
 
 
@@ -96,5 +98,7 @@ def values_of(config: Config, fields: Iterable[Field]) -> dict[str, str]:
     known = {field.name: field for field in fields}
     for name in config:
         if name not in known:
-            raise ConfigError(str(name), "no such setting; the settings are " + ", ".join(known))
+            raise ConfigError(
+                str(name), _("no such setting; the settings are %(names)s", names=", ".join(known))
+            )
     return {name: value_of(config, field) for name, field in known.items()}

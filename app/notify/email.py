@@ -45,19 +45,19 @@ def check(config: Config) -> Config:
     texts = {**config, "to": ", ".join(map(str, to))} if isinstance(to, list | tuple) else config
     values = values_of(texts, FIELDS)
     if not re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?", values["host"]):
-        raise ConfigError("host", "a host name or an IP address")
+        raise ConfigError("host", _("a host name or an IP address"))
     port = values["port"] or str(_PORTS[values["security"]])
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise ConfigError("port", "a number from 1 to 65535")
+        raise ConfigError("port", _("a number from %(least)s to %(most)s", least=1, most=65535))
     if bool(values["username"]) != bool(values["password"]):
         missing = "password" if values["username"] else "username"
-        raise ConfigError(missing, "a user name and a password, or neither")
+        raise ConfigError(missing, _("a user name and a password, or neither"))
     senders = _addresses("from", values["from"])
     if len(senders) > 1:
-        raise ConfigError("from", "one address")
+        raise ConfigError("from", _("one address"))
     recipients = _addresses("to", values["to"])
     if len(recipients) > MOST_RECIPIENTS:
-        raise ConfigError("to", f"at most {MOST_RECIPIENTS} addresses")
+        raise ConfigError("to", _("at most %(number)s addresses", number=MOST_RECIPIENTS))
     return {
         **values,
         "host": values["host"].strip("[]"),
@@ -68,7 +68,7 @@ def check(config: Config) -> Config:
 
 
 def _addresses(field: str, text: str) -> list[Address]:
-    expected = "an address such as name@example.org"
+    expected = _("an address such as name@example.org")
     found = email.utils.getaddresses([text])
     try:
         return [_address(field, name, spec) for name, spec in found]

@@ -95,7 +95,10 @@ def _line(kind: str, member: Facts, facts: Facts, reader: Reader) -> str:
     who = name(member, "job")
     if not facts.get("server"):
         who = _("%(job)s on %(server)s", job=who, server=name(member, "server"))
-    return "- " + "; ".join(filter(None, [who, *_details(kind, member, reader)]))
+    told = "- " + who
+    for more in _details(kind, member, reader):
+        told = _("%(told)s; %(more)s", told=told, more=more)
+    return told
 
 
 def _details(kind: str, member: Facts, reader: Reader) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 import urllib3
+from flask_babel import lazy_gettext as _
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -93,7 +94,7 @@ class Answer:
 
 def checked_url(field: str, text: str) -> str:
     """An absolute http(s) URL that can be called; ConfigError otherwise."""
-    expected = "an address such as https://host/path"
+    expected = _("an address such as https://host/path")
     if not re.fullmatch(r"(?i)https?://[^\s\\]+", text):
         raise ConfigError(field, expected)
     try:

@@ -41,11 +41,11 @@ def check(config: Config) -> Config:
     values = values_of(config, FIELDS)
     server = http.checked_url("server", values["server"]).rstrip("/")
     if urlsplit(server).query or urlsplit(server).fragment:
-        raise ConfigError("server", "the address of the server alone, such as https://ntfy.sh")
+        raise ConfigError("server", _("the address of the server alone, such as https://ntfy.sh"))
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", values["topic"]):
-        raise ConfigError("topic", "1 to 64 letters, digits, - and _")
+        raise ConfigError("topic", _("1 to 64 letters, digits, - and _"))
     if not re.fullmatch(r"[!-~]*", values["token"]):
-        raise ConfigError("token", "a token without spaces, such as tk_…")
+        raise ConfigError("token", _("a token without spaces, such as tk_…"))
     return {**values, "server": server}
 
 

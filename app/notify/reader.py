@@ -34,9 +34,12 @@ class Reader:
             return None
         moment = known.astimezone(self.zone)
         day = format_skeleton("yMMMEd", moment, locale=self.locale)
-        text = f"{day}, {format_time(moment, 'short', locale=self.locale)}"
-        # CLDR's narrow space turns into a question mark on its way through some channels.
-        return text.replace("\u202f", " ").replace("\u00a0", " ")
+        return plain_spaces(f"{day}, {format_time(moment, 'short', locale=self.locale)}")
+
+
+def plain_spaces(text: str) -> str:
+    """Without the spaces that never break: some channels turn them into question marks."""
+    return text.replace("\u202f", " ").replace("\u00a0", " ")
 
 
 def locale_of(language: str) -> Locale:

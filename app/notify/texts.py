@@ -20,6 +20,7 @@ from app.notify.reader import (
     moment_of,
     name,
     number,
+    plain_spaces,
     zone_of,
 )
 
@@ -66,8 +67,8 @@ def compose(
     return Message(
         message_id=message_id,
         kind=kind,
-        title=title,
-        body=_joined(paragraphs) + "\n",
+        title=plain_spaces(title),
+        body=plain_spaces(_joined(paragraphs) + "\n"),
         severity=_severity(kind, facts),
         url=url,
         occurred_at=occurred_at,

@@ -67,11 +67,13 @@ def _headers(text: str) -> dict[str, str]:
     for line in filter(None, map(str.strip, re.split(r"\r\n|\n", text))):
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not colon or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name):
-            raise ConfigError("headers", "lines of the form Name: value")
+            raise ConfigError("headers", _("lines of the form Name: value"))
         if not re.fullmatch(r"[ -~]{1,2000}", value):
-            raise ConfigError("headers", f"a value for {name} in plain ASCII characters")
+            raise ConfigError("headers", _("a value for %(name)s in plain ASCII characters", name=name))
         if name.lower() in _RESERVED:
-            raise ConfigError("headers", f"other names than {name}, which is set by the sender")
+            raise ConfigError(
+                "headers", _("other names than %(name)s, which is set by the sender", name=name)
+            )
         headers[name] = value
     return headers
 
