@@ -63,6 +63,7 @@ ROOMS: dict[str, set[str]] = {
         "spool",
         "quarantine",
         "upload",
+        "demo",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {
