@@ -47,6 +47,7 @@ EXAMPLES = {
 # Where a page of its own needs another row than the one above.
 EXAMPLES_OF = {
     ("schedules.confirm_remove", "job_id"): "SELECT job_id FROM job_schedule ORDER BY id",
+    ("status_page.badge_of_job", "job_id"): "SELECT id FROM job WHERE is_published ORDER BY id",
 }
 # Pages that show something only with these questions.
 QUERIES = {
