@@ -264,6 +264,7 @@ FIRST_PAINT = """() => new Promise(resolve => {
         if (found) resolve(found.startTime);
     };
     new PerformanceObserver(look).observe({type: "paint", buffered: true});
+    setTimeout(resolve, 3000, 0);
 })"""
 
 
