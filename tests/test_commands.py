@@ -22,7 +22,7 @@ from tests.receivers import HttpReceiver, SmtpReceiver, ok, refused_port, status
 from tests.stage import backup_body, send
 from tests.web import PASSWORD, Site, log_in, site
 
-OURS = ("backup", "channel", "check", "cron-start", "db", "interval", "key", "maintenance", "user")
+OURS = ("backup", "channel", "check", "cron-start", "db", "demo", "interval", "key", "maintenance", "user")
 NEW_PASSWORD = "a new and longer one"
 
 

@@ -16,7 +16,7 @@ from app import clock
 from app.db import Database
 from app.models import Job, MaintenanceWindow
 from tests import factories
-from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.browser import Visitor, chromium, look, visit
 from tests.conftest import SAMPLES
 from tests.processes import Veilleur, until
 
@@ -188,57 +188,6 @@ def _why(state: str) -> dict[str, object]:
     if state == "failed":
         facts = {"outcome": "Fatal", "lastReportAt": "2026-11-22T21:03:00Z", "error": "The folder is missing"}
     return factories.why(state, **facts)
-
-
-PAGES = {
-    "dashboard": "/",
-    "overdue": "/?state=overdue",
-    "monitoring": "/settings/monitoring",
-    "maintenance": "/settings/maintenance",
-    "acknowledged": "/jobs/{acknowledged}",
-    "job": "/jobs/{job}",
-    "report": "/jobs/{job}/reports/{report}",
-    "delete": "/jobs/{job}/delete",
-    "quarantine": "/quarantine",
-    "logout": "/logout",
-}
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
-def test_every_page_is_accessible_and_fits_the_screen(
-    browser: Browser, veilleur: Veilleur, job_id: int, scheme: str, size: str
-) -> None:
-    width, height = SIZES[size]
-    context = browser.new_context(
-        locale="en-GB",
-        viewport={"width": width, "height": height},
-        color_scheme="dark" if scheme == "dark" else "light",
-    )
-    visitor = Visitor(context, veilleur.url)
-    page = visitor.go("/login")
-    problems = look(page, "login", f"{size}-{scheme}")
-    visitor.log_in()
-    for name, path in PAGES.items():
-        acknowledged = _number(veilleur, "SELECT id FROM job WHERE acknowledged_at IS NOT NULL")
-        report = _number(veilleur, f"SELECT id FROM report WHERE job_id = {job_id} AND NOT good LIMIT 1")
-        visitor.go(path.format(job=job_id, report=report, acknowledged=acknowledged))
-        page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
-        problems += look(page, name, f"{size}-{scheme}")
-    assert visitor.wrong == []
-    # Only now: the browser itself logs an answer of 404 as an error.
-    visitor.go("/no-such-page")
-    problems += look(page, "error", f"{size}-{scheme}")
-    context.close()
-    assert problems == []
-
-
-def _number(veilleur: Veilleur, query: str) -> int:
-    database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
-    with database.reading() as rows:
-        number = int(rows.connection().exec_driver_sql(query).scalar_one())
-    database.dispose()
-    return number
 
 
 def test_an_empty_installation_leads_by_the_hand(browser: Browser, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from tests.browser import ARGUMENTS
 from tests.conftest import require_tool
 from tests.processes import PASSWORD, Veilleur
 from tests.receivers import HttpReceiver, ok
-from tests.test_e2e_browser import ARGUMENTS
 from tests.test_injection import HOSTILE, failed_report
 
 # What a login form is asked to go on to; each stays here, or is dropped.

@@ -15,9 +15,10 @@ from sqlalchemy import update
 from app import clock
 from app.db import Database
 from app.models import TaskRun
+from tests.browser import SIZES, Visitor, look
 from tests.processes import Veilleur
 from tests.receivers import HttpReceiver
-from tests.test_e2e_browser import SIZES, Visitor, _look, browser, job_id
+from tests.test_e2e_browser import browser, job_id
 
 __all__ = ["browser", "job_id"]  # fixtures
 
@@ -50,7 +51,7 @@ def look_at(browser: Browser, veilleur: Veilleur, name: str, words: str, paths: 
         for page_name, path in paths.items():
             page = visitor.go(path)
             expect(page.get_by_text(words).first).to_be_visible()
-            problems += _look(page, f"{name}-{page_name}", f"{size}-{scheme}")
+            problems += look(page, f"{name}-{page_name}", f"{size}-{scheme}")
         assert visitor.wrong == []
         context.close()
     return problems

@@ -96,6 +96,7 @@ ROOMS: dict[str, set[str]] = {
         "key_rotation",
         "first_report",
         "audit_search",
+        "demo",
     },
     # What the doors share: whoever enters, what they are told, and how it looks.
     "hall": {

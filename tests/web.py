@@ -115,6 +115,14 @@ def _first_start() -> FirstStart:
 
 @contextmanager
 def site(folder: Path, **environ: str) -> Iterator[Site]:
+    """A fresh installation in the folder."""
+    shutil.copytree(_first_start().folder, folder / "instance", dirs_exist_ok=True)
+    with opened(folder, **environ) as made:
+        yield made
+
+
+@contextmanager
+def opened(folder: Path, **environ: str) -> Iterator[Site]:
     """`prepare` and `create_app` as the processes call them; nothing listens where the cron service would."""
     given = {
         "VEILLEUR_INSTANCE_PATH": str(folder / "instance"),
@@ -122,9 +130,7 @@ def site(folder: Path, **environ: str) -> Iterator[Site]:
         "CRON_PORT": str(unused_port()),
         **environ,
     }
-    settings = load(given)
-    shutil.copytree(_first_start().folder, settings.instance_path, dirs_exist_ok=True)
-    settings, _again = installation.prepare(settings, utcnow())
+    settings, _again = installation.prepare(load(given), utcnow())
     app = create_app(settings)
     database: Database = app.extensions[EXTENSION]
     try:

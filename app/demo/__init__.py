@@ -1,0 +1,1 @@
+"""A made-up installation, for trying the product out, for its screenshots and for its tests."""
