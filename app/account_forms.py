@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from babel import Locale
-from flask_babel import get_babel
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
@@ -11,7 +9,7 @@ from wtforms import BooleanField, Form, PasswordField, RadioField, SelectField, 
 from wtforms.fields import SelectChoice
 from wtforms.validators import EqualTo, InputRequired, Length, Regexp
 
-from app import accounts, job_forms
+from app import accounts, job_forms, languages
 
 ROLES = {
     accounts.VIEWER: _l("Viewer"),
@@ -103,16 +101,9 @@ class PreferencesForm(FlaskForm):  # type: ignore[misc]
 
     def offer(self) -> PreferencesForm:
         """Fill in the choices; the first one leaves the language to the browser."""
-        choices = {"": _("Automatic: as the browser asks for it")} | languages()
+        choices = {"": _("Automatic: as the browser asks for it")} | languages.names()
         self.language.choices = [SelectChoice(value, label) for value, label in choices.items()]
         return self
-
-
-def languages() -> dict[str, str]:
-    """The languages there are, each called what those who speak it call it."""
-    codes = {"en", *(each.language for each in get_babel().instance.list_translations())}
-    named = {code: str(Locale(code).get_display_name(code) or code).capitalize() for code in codes}
-    return dict(sorted(named.items(), key=lambda each: each[1].casefold()))
 
 
 def apart(form: Form, prefix: str) -> None:

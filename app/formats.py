@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_datetime, format_skeleton, format_time, format_timedelta
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 from flask_babel import get_locale, gettext, ngettext
 from flask_babel import lazy_gettext as _l
 
 from app import access, clock
 
 NOTHING = "–"
+_LITTLE = 0.1
 # English without a region is asked for by everybody but those who would say en-US: day first, 24 hours.
 _ENGLISH = "en_GB"
 _SAME_WEEK = timedelta(days=6)
@@ -129,6 +130,13 @@ def ago(value: datetime | None) -> str:
 def count(value: int | None) -> str:
     """A number with the separators of the viewer's language."""
     return NOTHING if value is None else format_decimal(value, locale=_locale())
+
+
+def percent(share: float) -> str:
+    """0.123 as `12 %` in the reader's manner; a tenth of it more where it is little."""
+    pattern = "0.#" if abs(share) < _LITTLE else "0"
+    number = format_decimal(round(share * 100, 1), format=pattern, locale=_locale())
+    return format_percent(0, locale=_locale()).replace("0", number)
 
 
 def size(value: int | None) -> str:

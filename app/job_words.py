@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask_babel import format_percent, gettext, ngettext
+from flask_babel import gettext, ngettext
 from flask_babel import lazy_gettext as _l
 
-from app import job_forms, sentences
+from app import formats, job_forms, sentences
 from app.figures import Course, course
 from app.job_history import Series
 from app.models import Job, JobSchedule
@@ -207,7 +207,7 @@ def _change(told: Course, span: str) -> str:
         return _("nothing to compare with yet")
     if abs(told.change) < _STEADY:
         return _("unchanged %(span)s", span=span)
-    percent = str(format_percent(abs(told.change), "#,##0.#%" if abs(told.change) < 0.1 else "#,##0%"))
+    percent = formats.percent(abs(told.change))
     if told.change > 0:
         return _("up %(percent)s %(span)s", percent=percent, span=span)
     return _("down %(percent)s %(span)s", percent=percent, span=span)

@@ -90,7 +90,7 @@ def _context() -> dict[str, object]:
         "settings": _Settings(),
         "now": clock.utcnow(),
         "configured_interval": watch.configured,
-        "language": str(get_locale() or "en").replace("_", "-"),
+        "page_language": str(get_locale() or "en").replace("_", "-"),
         "timezone": access.timezone,
         "version": VERSION,
         "settings_pages": navigation.settings_pages,

@@ -12,8 +12,7 @@ import time_machine
 from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 
-from app import accounts, record
-from app.checks import Policy
+from app import accounts, record, stored_settings
 from app.clock import utcnow
 from app.models import ApiKey, AuditEntry, Job, QuarantinedBody, Report, Server
 from app.spool import Spool
@@ -225,7 +224,7 @@ def spooled(here: Site, monkeypatch: pytest.MonkeyPatch, secret: str, body: byte
 
 def take_in(here: Site) -> None:
     spool: Spool = here.app.extensions["spool"]
-    assert spool.take_in(here.database, Policy.of(here.settings)) == 0
+    assert spool.take_in(here.database, stored_settings.policy(here.database, here.settings)) == 0
 
 
 @pytest.mark.parametrize("checked", [True, False])

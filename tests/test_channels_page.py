@@ -80,7 +80,7 @@ def test_the_monitoring_page_says_in_a_line_how_the_channels_fare(here: Site) ->
     assert "Nobody is told anything: no channel was set up." in _text(admin, MONITORING)
     _fill(here)
     page = _text(admin, MONITORING)
-    assert "1 channel fails." in page
+    assert "1 failing" in page
     assert f'href="{CHANNELS}"' in page
 
 

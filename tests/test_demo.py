@@ -13,8 +13,7 @@ import pytest
 from click.testing import Result
 from sqlalchemy import func, select
 
-from app import checks, fallbacks, outbox, routing
-from app.checks import Policy
+from app import checks, fallbacks, outbox, routing, stored_settings
 from app.cron_client import CronClient
 from app.db import Base, Database
 from app.demo import fleet, timeline
@@ -168,7 +167,7 @@ def test_nothing_of_it_can_ever_be_sent(here: Site) -> None:
 
 def test_what_comes_after_it_is_sent_nowhere(fresh: Site) -> None:
     assert run(fresh, "--servers", "2", "--days", "3", "--now", NOW.isoformat()).exit_code == 0
-    later, policy = NOW + timedelta(days=9), Policy.of(fresh.settings)
+    later, policy = NOW + timedelta(days=9), stored_settings.policy(fresh.database, fresh.settings)
     assert checks.run(fresh.database, policy, later).alerts > 0
     routing.route(fresh.database, policy.group_limit, later + timedelta(minutes=2), checks.TASK)
     assert count(fresh, Delivery, Delivery.next_attempt_at.is_not(None)) == 0

@@ -150,7 +150,7 @@ def test_forms_refuse_in_the_language_of_the_page(here: Site, admin: LoggedIn) -
     entered = {"repeat": "1D", "first": "2026-11-22T22:00", "zone": "Mars/Olympus"}
     page = admin.post(f"/jobs/{job_id}/schedule", data=entered, headers=FRENCH)
     assert page.status_code == 400
-    assert "Un nom IANA tel que Europe/Paris est attendu, pas &#39;Mars/Olympus&#39;." in page.text
+    assert "Valeur attendue\u00a0: un fuseau horaire tel que Europe/Paris." in page.text
     page = admin.post(f"/jobs/{job_id}/tolerance", data={"minutes": "soon"}, headers=FRENCH)
     assert "N&#39;est pas un entier valide." in page.text
     page = admin.post(f"/jobs/{job_id}/pause", data={"until": "2020-01-01T00:00"}, headers=FRENCH)
@@ -191,7 +191,7 @@ def test_times_are_read_and_entered_in_the_zone_of_the_account(here: Site, admin
     assert "Tue 3 Nov 2026, 03:10" in page
     assert "All times are in the zone America/New_York." in page
     assert "Time zone: America/New_York." in page
-    assert 'value="America/New_York"' in page
+    assert 'value="America/New_York"' in admin.get(f"/jobs/{job_id}/schedule/edit").text
     assert admin.post(f"/jobs/{job_id}/pause", data={"until": "2030-07-01T08:00"}).status_code == 302
     with here.database.reading() as rows:
         assert rows.get_one(Job, job_id).paused_until_at == datetime(2030, 7, 1, 12, 0, tzinfo=UTC)
@@ -250,7 +250,9 @@ def test_the_parts_of_a_time_are_written_in_any_zone(here: Site) -> None:
 
 
 def test_nobody_else_writes_times_and_numbers_by_a_pattern_of_their_own() -> None:
-    own = re.compile(r"\bformat_(?:datetime|date|time|skeleton|decimal|number|percent)\b|strftime\(")
+    own = re.compile(
+        r"\bformat_(?:datetime|date|time|skeleton|decimal|number|percent)\b|(?<!func\.)strftime\("
+    )
     writers = {"formats.py", "reader.py"}  # reader.py writes for the language of a channel
     found = {each.name for each in (CHECKOUT / "app").rglob("*.py") if own.search(each.read_text())}
     assert found - writers <= {"clock.py"}, "use date, day, time_of_day, moment and count of app.formats"

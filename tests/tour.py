@@ -15,9 +15,8 @@ from flask import Flask
 from sqlalchemy import Connection, MetaData, Table, event, select, text
 from werkzeug.routing import Rule as Route
 
-from app import access, accounts
+from app import access, accounts, stored_settings
 from app.access import Rule
-from app.checks import Policy
 from app.clock import utcnow
 from app.db import Base, Database
 from app.demo.installation import Demo, Size
@@ -189,7 +188,7 @@ def furnished(folders: pytest.TempPathFactory) -> Path:
 
 def _furnish(here: Site) -> None:
     now = utcnow()
-    Demo(SIZE, now).fill(here.database, Policy.of(here.settings), lambda: None)
+    Demo(SIZE, now).fill(here.database, stored_settings.policy(here.database, here.settings), lambda: None)
     wording = {"title": "{job}: aucune sauvegarde", "body": "{job} sur {server} est en retard."}
     with here.database.writing() as rows:
         accounts.set_password(rows, VIEWER, PASSWORD)

@@ -9,8 +9,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app import clock
-from app.checks import Policy
+from app import clock, stored_settings
 from app.commands.moment import Moment
 from app.commands.trace import settings
 from app.cron_client import CronClient, CronServiceUnavailable
@@ -40,7 +39,7 @@ def demo(servers: int, jobs: int, days: int, seed: int, now: datetime | None, fo
     except Refused as problem:
         raise click.ClickException(str(problem)) from None
     made = Demo(Size(servers, jobs, days, seed), now or clock.utcnow())
-    policy = Policy.of(settings())
+    policy = stored_settings.policy(database(), settings())
     with click.progressbar(length=len(made.runs), label="Taking in reports", file=sys.stderr) as bar:
         guest = made.fill(database(), policy, lambda: bar.update(1))
     click.echo(f"Filled with {servers * jobs} jobs of {servers} servers and {len(made.runs)} reports.")

@@ -178,7 +178,7 @@ def _extra(run: Run) -> dict[str, str | None]:
             "operating-system": machine.system,
             "installation-type": "win-x64-gui.msi" if machine.system == "Windows" else "linux-x64-cli.zip",
             "destination-type": ("ssh", "s3", "file", "b2")[run.client.number % 4],
-            "next-scheduled-run": next_at.strftime("%Y%m%dT%H%M%SZ") if next_at else None,
+            "next-scheduled-run": f"{next_at:%Y%m%dT%H%M%SZ}" if next_at else None,
             "update-channel": "stable",
         }
     return told
