@@ -25,6 +25,7 @@ from app import (
     job_words,
     maintenance,
     record,
+    schedule_forms,
     stored_settings,
     timeline_picture,
 )
@@ -32,7 +33,7 @@ from app.db import database
 from app.deadline import Span
 from app.job_forms import AcknowledgeForm, NotesForm, PauseForm, PublishForm, ReminderForm, ToleranceForm
 from app.models import Job, JobSchedule, Report
-from app.recurrence import RecurrenceError, Schedule, upcoming
+from app.recurrence import RecurrenceError, upcoming
 
 REPORTS_A_PAGE = 25
 OCCURRENCES_SHOWN = 5
@@ -121,7 +122,6 @@ def _schedule(job: Job, now: datetime) -> dict[str, object]:
         "schedule_words": job_words.schedule_words,
         "source_words": job_words.source_words(job),
         "occurrences": _occurrences(in_force or typed, now),
-        "zones": job_forms.zones,
     }
 
 
@@ -160,12 +160,9 @@ def _read_position(text: str) -> tuple[datetime, int]:
 
 
 def _occurrences(row: JobSchedule | None, now: datetime) -> list[datetime]:
-    if row is None:
-        return []
-    days = frozenset(filter(None, row.days.split(",")))
+    schedule = schedule_forms.schedule_of(row)
     try:
-        schedule = Schedule(repeat=row.repeat, days=days, zone=row.zone, anchor_at=row.anchor_at)
-        return upcoming(schedule, now, OCCURRENCES_SHOWN)
+        return upcoming(schedule, now, OCCURRENCES_SHOWN) if schedule else []
     except RecurrenceError:
         return []
 

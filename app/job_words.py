@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask_babel import gettext, ngettext
+from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 
-from app import formats, job_forms, sentences
+from app import formats, schedule_forms, schedule_sentences, sentences
 from app.figures import Course, course
 from app.job_history import Series
 from app.models import Job, JobSchedule
 from app.presentation import duration, size
-from app.recurrence import WEEKDAYS, RecurrenceError
-from app.repeat import parse_repeat
 from app.thinning import FIGURES
 
 RANGES = {"30": _l("30 days"), "90": _l("90 days"), "365": _l("One year"), "all": _l("All")}
@@ -72,37 +70,12 @@ def _after_failure(job: Job, server: str) -> list[str]:
     ]
 
 
-def repeat_words(repeat: str) -> str:
-    """ "every 2 days"; the rule itself where it has no short name."""
-    try:
-        parts = parse_repeat(repeat).parts
-    except RecurrenceError:
-        return repeat
-    if len(parts) != 1:
-        return repeat
-    number, unit = parts[0]
-    if unit == "D":
-        return str(ngettext("every day", "every %(num)s days", number))
-    if unit == "W":
-        return str(ngettext("every week", "every %(num)s weeks", number))
-    if unit == "M":
-        return str(ngettext("every month", "every %(num)s months", number))
-    if unit == "Y":
-        return str(ngettext("every year", "every %(num)s years", number))
-    if unit == "h":
-        return str(ngettext("every hour", "every %(num)s hours", number))
-    if unit == "m":
-        return str(ngettext("every minute", "every %(num)s minutes", number))
-    return repeat
-
-
 def schedule_words(row: JobSchedule) -> str:
-    """ "every day, on Monday and Friday, Europe/Paris"."""
-    days = [str(job_forms.DAYS[day]) for day in WEEKDAYS if day in row.days.split(",")]
-    told = [repeat_words(row.repeat)]
-    if 0 < len(days) < 7:
-        told.append(_("on %(days)s", days=", ".join(days)))
-    return ", ".join([*told, row.zone])
+    """`Every day at 22:00, Europe/Paris`; as it is stored where that can't be used any more."""
+    schedule = schedule_forms.schedule_of(row)
+    if schedule is None:
+        return f"{row.repeat}, {row.zone}"
+    return f"{schedule_sentences.describe(schedule)}, {row.zone}"
 
 
 def in_force(job: Job) -> JobSchedule | None:

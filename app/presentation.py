@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface
 from flask_babel import get_locale
 from flask_babel import lazy_gettext as _l
@@ -94,7 +94,6 @@ def _context() -> dict[str, object]:
         "timezone": access.timezone,
         "version": VERSION,
         "settings_pages": navigation.settings_pages,
-        "has_view": current_app.view_functions.__contains__,
     }
 
 

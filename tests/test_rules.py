@@ -12,6 +12,7 @@ import yaml
 from flask import Flask
 
 from app.cron import control
+from app.navigation import SETTINGS_PAGES
 from app.settings import SETTINGS
 from tests.conftest import CHECKOUT
 from tests.web import Site, site
@@ -363,6 +364,10 @@ def test_every_route_is_described_and_nothing_else(
     here: Site, described: dict[tuple[str, str], dict[str, object]]
 ) -> None:
     assert set(described) == routes(here.app) | cron_routes()
+
+
+def test_every_entry_of_the_settings_menu_leads_to_a_page(here: Site) -> None:
+    assert {each.endpoint for each in SETTINGS_PAGES} <= set(here.app.view_functions)
 
 
 def test_every_described_call_says_what_it_does_and_answers(

@@ -193,7 +193,7 @@ def spoken_constants(node: nodes.Node) -> Iterator[str]:
             continue
         if isinstance(child, nodes.Call):
             called = child.node.name if isinstance(child.node, nodes.Name) else ""
-            if called in TRANSLATING or called in ("url_for", "has_view"):
+            if called in TRANSLATING or called == "url_for":
                 continue
         if isinstance(child, nodes.Const) and isinstance(child.value, str):
             text = " ".join(word for word in child.value.split() if word not in NAMES)
