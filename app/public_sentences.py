@@ -43,11 +43,11 @@ def badge_of_all(counts: Mapping[str, int], checks: Watch) -> tuple[str, str]:
     if not checks.is_well or not sum(counts.values()):
         return str(_("unknown")), "calm"
     if counts["overdue"]:
-        return str(_("%(num)s overdue", num=count(counts["overdue"]))), "bad"
+        return str(ngettext("%(num)s overdue", "%(num)s overdue", counts["overdue"])), "bad"
     if counts["failed"]:
-        return str(_("%(num)s failed", num=count(counts["failed"]))), "bad"
+        return str(ngettext("%(num)s failed", "%(num)s failed", counts["failed"])), "bad"
     if counts["late"]:
-        return str(_("%(num)s late", num=count(counts["late"]))), "late"
+        return str(ngettext("%(num)s late", "%(num)s late", counts["late"])), "late"
     return (str(_("all good")), "ok") if counts["ok"] else badge_of("new", checks)
 
 
