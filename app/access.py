@@ -86,9 +86,18 @@ def settings_in_force() -> Settings:
     return found
 
 
+def reader() -> Identity | None:
+    """Whoever a page is written for; nobody in particular where no session is looked at, as on pages that
+    caches may keep."""
+    if not has_request_context():
+        return None
+    is_for_all = request.endpoint and rule_of(current_app, request.endpoint) is Rule.PUBLIC
+    return None if is_for_all else current_identity()
+
+
 def timezone() -> str:
     """The zone in which whoever looks reads and enters times: their own, else the installation's."""
-    identity = current_identity() if has_request_context() else None
+    identity = reader()
     own = identity.timezone if identity else None
     return own if own and _is_zone(own) else settings().timezone
 

@@ -20,7 +20,7 @@ def chosen() -> str:
     # Programs read the answers of the API, and rely on their words.
     if not has_request_context() or access.is_api():
         return DEFAULT
-    identity = access.current_identity()
+    identity = access.reader()
     own = identity.language if identity else None
     if own is None or own not in available():
         return next(_wishes(), DEFAULT)

@@ -328,6 +328,9 @@ def test_a_message_speaks_the_language_of_its_channel_and_the_zone_of_the_instal
 # Every page
 
 
+VOID = {"input", "br", "img", "link", "meta", "hr", "option"}
+
+
 class Shown(HTMLParser):
     """What a page says: its texts and spoken attributes, without code."""
 
@@ -335,22 +338,33 @@ class Shown(HTMLParser):
         super().__init__()
         self.said: set[str] = set()
         self._silent = 0
+        self._foreign: list[str] = []  # elements within one that says it speaks another language
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self._silent += tag in ("code", "pre", "script", "style", "textarea")
+        if tag not in VOID and (self._foreign or (tag != "html" and dict(attributes).get("lang") == "en")):
+            self._foreign.append(tag)
         for key, value in attributes:
             if key in ("aria-label", "title", "placeholder", "alt") or key.startswith("data-"):
                 self._say(value or "")
 
     def handle_endtag(self, tag: str) -> None:
         self._silent -= tag in ("code", "pre", "script", "style", "textarea")
+        if self._foreign:
+            self._foreign.pop()
 
     def handle_data(self, data: str) -> None:
-        if not self._silent:
+        if not self._silent and not self._foreign:
             self._say(data)
 
     def _say(self, text: str) -> None:
         self.said.add(" ".join(text.split()))
+
+
+def _looks_the_same(english: str, french: set[str]) -> bool:
+    """But for a value that stands where a French mark has its space, such as `Source : 2 Go`."""
+    begin = english.partition("%(")[0].strip()
+    return english in french or any(begin and each.startswith(f"{begin}:") for each in french)
 
 
 def english_only() -> re.Pattern[str]:
@@ -358,7 +372,8 @@ def english_only() -> re.Pattern[str]:
     found = set()
     for message in catalogues.read("fr"):
         sources = [message.id] if isinstance(message.id, str) else list(message.id or ())
-        found |= {each for each in sources if each and each not in forms(message)}
+        spoken = {" ".join(each.split()).replace(" :", ":") for each in forms(message)}
+        found |= {each for each in sources if each and not _looks_the_same(each, spoken)}
     for message in catalogues.read("fr"):  # such as a French word that is English for something else
         found -= set(forms(message))
     patterns = [re.sub(r"%\\\(\w+\\\)[sd]", ".+", re.escape(each)) for each in found]

@@ -77,6 +77,7 @@ def _page(form: WordingForm, kind: str, language: str, preview: Message | None) 
         stored=stored,
         placeholders=PLACEHOLDERS,
         preview=preview,
+        spoken=language,
     )
 
 
@@ -123,7 +124,7 @@ def preview(kind: str, language: str) -> str:
     _known(kind, language)
     form = _sent_form(kind)
     message = _preview(form, kind, language) if form.validate() else None
-    return render_template("message_templates/preview.html", form=form, preview=message)
+    return render_template("message_templates/preview.html", form=form, preview=message, spoken=language)
 
 
 @bp.get(f"{_TEXT}/reset")
