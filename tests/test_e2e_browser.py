@@ -46,7 +46,7 @@ def test_an_interval_chosen_in_the_form_is_in_force_at_once(visitor: Visitor, ve
     page = visitor.page
     page.get_by_role("link", name="Settings").click()
     page.get_by_label("Every 5 minutes").check()
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).first.click()
     expect(page.get_by_text("Saved. In force: Every 5 minutes.")).to_be_visible()
     expect(page.get_by_label("Every 5 minutes")).to_be_checked()
     health = requests.get(f"{veilleur.url}/api/cron/health", timeout=5).json()
@@ -61,7 +61,7 @@ def test_check_now_runs_the_check_and_tells_what_it_found(visitor: Visitor) -> N
     visitor.log_in()
     page = visitor.go("/settings/monitoring")
     page.get_by_role("button", name="Check now").click()
-    expect(page.get_by_text("messages sent")).to_be_visible()
+    expect(page.get_by_text("messages sent.")).to_be_visible()
     expect(page.get_by_text("running", exact=True)).to_be_visible()
 
 
@@ -77,13 +77,13 @@ def test_a_disabled_check_is_said_loudly_on_every_page_about_it(visitor: Visitor
     visitor.log_in()
     page = visitor.go("/settings/monitoring")
     page.get_by_role("radio", name="Disabled").check()
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).first.click()
     expect(page.get_by_text("Monitoring is disabled.")).to_be_visible()
     visitor.go("/")
     expect(page.get_by_text("Monitoring is disabled.")).to_be_visible()
     visitor.go("/settings/monitoring")
     page.get_by_label("Every 20 minutes").check()
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).first.click()
     expect(page.get_by_text("Monitoring is disabled.")).to_have_count(0)
 
 

@@ -153,6 +153,7 @@ def test_hostile_names_run_nothing_and_load_nothing(context: BrowserContext, vei
     page.on("request", lambda sent: None if sent.url.startswith(veilleur.url) else wrong.append(sent.url))
     page.goto(f"{veilleur.url}/")
     links = page.eval_on_selector_all("a[href^='/jobs/']", "links => links.map(link => link.pathname)")
+    links = [each for each in links if "/reports/" not in each]
     assert len(links) == len(HOSTILE) + 1
     for path in ["/quarantine", f"{links[0]}/delete", *links]:
         assert page.goto(veilleur.url + path).status == 200  # type: ignore[union-attr]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import email.utils
+import errno
 import http.client
 import http.cookiejar
 import logging
+import os
 import re
 import socket
 import threading
@@ -34,12 +36,21 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 _PASSING = {408, 421, 425, 429}
 
 
-class _Connection(HTTPConnection):
+class _Honest:
+    """Where a receiver resets the connection during the request, urllib3 is left without a socket to read."""
+
+    def getresponse(self) -> Any:
+        if self.sock is None:  # type: ignore[attr-defined]
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _Connection(_Honest, HTTPConnection):
     def _new_conn(self) -> socket.socket:
         return wire.dial(self._dns_host, self.port or 80)
 
 
-class _TlsConnection(HTTPSConnection):
+class _TlsConnection(_Honest, HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return wire.dial(self._dns_host, self.port or 443)
 
