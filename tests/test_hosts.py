@@ -133,7 +133,7 @@ def test_the_option_line_shows_the_address_of_the_setting_or_of_the_nearest_trus
         cookie = made.administrator().cookie
         # Handed over by hand: a browser would not send it to the other name.
         sender = made.app.test_client(use_cookies=False)
-        page = sender.get("/connect/1", headers={"Cookie": f"veilleur_session={cookie}", **headers})
+        page = sender.get("/connect/1?since=1795424400", headers={"Cookie": f"veilleur_session={cookie}", **headers})
         assert page.status_code == 200
         assert set(re.findall(r"--send-http[a-z-]*=(\S+)/api/upload", page.text)) == {shown}
 
@@ -142,7 +142,7 @@ def test_the_option_line_shows_the_address_of_the_setting_or_of_the_nearest_trus
 def test_a_made_up_host_can_not_break_out_of_the_option_line(here: Site, host: str) -> None:
     cookie = here.administrator().cookie
     sender = here.app.test_client(use_cookies=False)
-    for path in ("/", "/connect/1"):
+    for path in ("/", "/connect/1?since=1795424400"):
         page = sender.get(path, headers={"Cookie": f"veilleur_session={cookie}", "Host": host})
         assert page.status_code in (200, 400)
         assert "<script>alert" not in page.text
