@@ -133,7 +133,9 @@ def test_the_option_line_shows_the_address_of_the_setting_or_of_the_nearest_trus
         cookie = made.administrator().cookie
         # Handed over by hand: a browser would not send it to the other name.
         sender = made.app.test_client(use_cookies=False)
-        page = sender.get("/connect/1?since=1795424400", headers={"Cookie": f"veilleur_session={cookie}", **headers})
+        page = sender.get(
+            "/connect/1?since=1795424400", headers={"Cookie": f"veilleur_session={cookie}", **headers}
+        )
         assert page.status_code == 200
         assert set(re.findall(r"--send-http[a-z-]*=(\S+)/api/upload", page.text)) == {shown}
 
