@@ -292,6 +292,29 @@ def test_a_job_is_published_under_a_name_of_its_own_and_taken_back(here: Site, j
 
 
 @pytest.mark.parametrize(
+    ("action", "typed"),
+    [("notes", {"notes": "Call Zoë first."}), ("publish", {"is_published": "y", "public_name": "Files"})],
+)
+def test_what_has_no_say_in_the_state_puts_no_reminder_off(
+    here: Site, action: str, typed: dict[str, str]
+) -> None:
+    soon_at = clock.utcnow() + timedelta(hours=1)
+    long_ago_at = clock.utcnow() - timedelta(days=2)
+    job_id = add(
+        here,
+        "overdue",
+        told="overdue",
+        expected_at=long_ago_at,
+        until_at=long_ago_at,
+        reminder_at=soon_at,
+        attention_at=soon_at,
+    )
+    assert here.administrator().post(f"/jobs/{job_id}/{action}", data=typed).status_code == 302
+    job = job_of(here, job_id)
+    assert (job.state, job.reminder_at, job.attention_at) == ("overdue", soon_at, soon_at)
+
+
+@pytest.mark.parametrize(
     ("action", "typed", "kept"),
     [
         ("tolerance", {"minutes": "a while"}, 'value="a while"'),
