@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -231,6 +233,23 @@ def test_a_body_is_made_readable_whatever_it_is(here: Site, job_id: int) -> None
     shown = body_page(here, job_id, form, "application/x-www-form-urlencoded; charset=utf-8")
     assert shown == "message=\nDuplicati: é\ntwo\n\nx=\n"
     assert "\ufffd" in body_page(here, job_id, b"\xff\xfe")
+    assert body_page(here, job_id, b'["half a letter: \\ud800"]') == '[\n  "half a letter: ?"\n]'
+
+
+def test_indenting_a_body_costs_no_more_than_what_is_shown_of_it(here: Site, job_id: int) -> None:
+    # Half a million numbers, each 900 levels deep, would be a gigabyte of spaces.
+    body = b"[" * 900 + b"1," * 490_000 + b"1" + b"]" * 900
+    assert len(body) < report_words.LONGEST_PRETTY_BYTES
+    tracemalloc.start()
+    try:
+        shown = report_words.readable(
+            ReportBody(content_type="application/json", size_bytes=len(body), compressed=zlib.compress(body))
+        )
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(shown.text), shown.is_whole) == (report_words.LONGEST_SHOWN, False)
+    assert peak_bytes < 100_000_000
 
 
 def test_of_a_very_long_body_the_beginning_is_shown(here: Site, job_id: int) -> None:
