@@ -93,17 +93,15 @@ def add_user(session: Session, username: str, password: str, role: str, now: dat
     return user
 
 
-def set_password(
-    session: Session, username: str, password: str, *, is_initial: bool = False, but: str = ""
-) -> None:
-    """Change it, unlock the user and end every session but the one with this hash. Raises AccountError.
+def set_password(session: Session, username: str, password: str, *, is_initial: bool = False) -> None:
+    """Change it, unlock the user and end every session. Raises AccountError.
 
     `is_initial` while somebody else knows it too: the user is asked to choose another.
     """
     user = find_user(session, username)
     user.password_hash = _hash(password)
     user.password_is_initial = is_initial
-    session.execute(delete(UserSession).where(UserSession.user_id == user.id, UserSession.token_hash != but))
+    session.execute(delete(UserSession).where(UserSession.user_id == user.id))
     unlock(session, username)
 
 

@@ -82,7 +82,7 @@ class GroupCommit:
                 else:
                     for each in together:
                         self._attempt(session, each)
-                shared.is_done = True
+            shared.is_done = True  # after the commit: what ends the thread inside it is no error to keep
         finally:
             for each in together:
                 each.error = each.error or shared.error or (None if shared.is_done else _Interrupted())

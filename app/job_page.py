@@ -187,14 +187,20 @@ def _forms(job: Job, refused: FlaskForm | None) -> dict[str, FlaskForm]:
 
 
 @contextlib.contextmanager
-def changing(job_id: int, action: str) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
-    """One transaction around a change: the caller sets columns and says before and after."""
+def changing(
+    job_id: int, action: str, *, is_judged: bool = True
+) -> Iterator[tuple[Job, dict[str, str | None], datetime]]:
+    """One transaction around a change: the caller sets columns and says before and after.
+
+    `is_judged` unless the change has no say in the state: judging anew also puts the next reminder off.
+    """
     now = clock.utcnow()
     told: dict[str, str | None] = {}
     with database().writing() as rows:
         job = find(rows, job_id, lock=True)
         yield job, told, now
-        record.settings_changed(job, stored_settings.policy_in(rows, access.settings()), now)
+        if is_judged:
+            record.settings_changed(job, stored_settings.policy_in(rows, access.settings()), now)
         note(rows, job, action, told, now)
 
 

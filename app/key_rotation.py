@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app import accounts
@@ -41,12 +41,12 @@ def page(session: Session, now: datetime, before: int | None = None) -> list[Lis
     if before is not None:
         query = query.where(ApiKey.id < before)
     keys = session.scalars(query).all()
-    newest = _newest_of_lines(session, {_line(each) for each in keys})
+    newest = _newest_of_lines(session, {_line(each) for each in keys}, now)
     return [_listed(each, newest.get(_line(each)), now) for each in keys]
 
 
 def listed(session: Session, key: ApiKey, now: datetime) -> Listed:
-    return _listed(key, _newest_of_lines(session, {_line(key)}).get(_line(key)), now)
+    return _listed(key, _newest_of_lines(session, {_line(key)}, now).get(_line(key)), now)
 
 
 def _listed(key: ApiKey, newest: tuple[int, datetime] | None, now: datetime) -> Listed:
@@ -59,13 +59,20 @@ def _listed(key: ApiKey, newest: tuple[int, datetime] | None, now: datetime) -> 
     )
 
 
-def _newest_of_lines(session: Session, lines: set[int]) -> dict[int, tuple[int, datetime]]:
-    """The number and birth of the newest successor that was not revoked, by the first key of the line."""
+def _newest_of_lines(
+    session: Session, lines: set[int], now: datetime | None = None
+) -> dict[int, tuple[int, datetime]]:
+    """The number and birth of the newest successor that was not revoked, by the first key of the line.
+
+    With `now` one that has expired by then does not count: the line must be able to go on from the old key.
+    """
     query = (
         select(ApiKey.origin_id, func.max(ApiKey.id), func.max(ApiKey.created_at))
         .where(ApiKey.origin_id.in_(lines), ApiKey.revoked_at.is_(None))
         .group_by(ApiKey.origin_id)
     )
+    if now is not None:
+        query = query.where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now))
     return {row[0]: (row[1], row[2]) for row in session.execute(query) if row[0] is not None}
 
 

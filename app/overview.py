@@ -28,6 +28,7 @@ STATES = (ATTENTION, *STATE_RANKS)
 
 _LONGEST_POSITION = 4000
 _LARGEST = 2**63 - 1
+_LARGEST_RANK = max(STATE_RANKS.values())
 
 Columns = tuple[InstrumentedAttribute[Any], ...]
 WORST, BY_SERVER = "worst", "server"
@@ -193,7 +194,9 @@ def _read(value: object, column: InstrumentedAttribute[Any]) -> object:
         return None if value is None else _moment(_text(value))
     if column.type.python_type is str:
         return _text(value)
-    if type(value) is not int or not 0 <= value <= _LARGEST:
+    # PostgreSQL refuses what its column of ranks can't hold.
+    largest = _LARGEST_RANK if column is Job.state_rank else _LARGEST
+    if type(value) is not int or not 0 <= value <= largest:
         raise ValueError("no number of a row")
     return value
 

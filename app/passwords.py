@@ -1,4 +1,4 @@
-"""Checks a password that somebody typed, and slows whoever guesses."""
+"""Checks a password that somebody typed, slows whoever guesses, and puts another in its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 
-from app import access, accounts, audit, throttle
+from app import access, accounts, audit, clock, throttle, trace
 from app.db import database
 from app.models import User
 from app.throttle import Kind
@@ -50,6 +50,20 @@ def check(
         _slow_down(username, now, refused, actor)
         raise PasswordRefused
     return user
+
+
+def change(username: str, password: str, *, is_initial: bool = False) -> None:
+    """Set it and end every session of the user. Whoever sets their own goes on in a new one: the cookie of
+    before may be in two hands. Raises AccountError."""
+    now, token = clock.utcnow(), None
+    with database().writing() as rows:
+        accounts.set_password(rows, username, password, is_initial=is_initial)
+        trace.note(rows, "password changed", username)
+        if username == access.actor():
+            user, hours = accounts.find_user(rows, username), access.settings().session_hours
+            token = accounts.open_session(rows, user, address=access.address(), now=now, hours=hours)
+    if token:
+        access.log_in(token)
 
 
 def _seconds_to_wait(rows: Session, username: str, now: datetime) -> int:

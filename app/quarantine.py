@@ -74,8 +74,9 @@ def take_again(database: Database, row: QuarantinedBody, policy: Policy) -> tupl
 
 
 def _key_id(session: Session, label: str) -> int | None:
-    """The key that carried it, where its label names one only."""
-    found = session.scalars(select(ApiKey.id).where(ApiKey.label == label).limit(2)).all()
+    """The first key of the line that carried it, where its label names one line only."""
+    lines = select(func.coalesce(ApiKey.origin_id, ApiKey.id)).where(ApiKey.label == label).distinct()
+    found = session.scalars(lines.limit(2)).all()
     return found[0] if len(found) == 1 else None
 
 

@@ -60,9 +60,21 @@ def _pretty(text: str, content_type: str) -> str:
     if content_type.partition(";")[0].strip().lower() == _FORM:
         return _form(text)
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        return _indented(json.loads(text))
     except (ValueError, RecursionError):
         return text
+
+
+def _indented(content: object) -> str:
+    """No more than is shown and a little: what is nested deeply has far more spaces than words."""
+    parts, length = [], 0
+    for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(content):
+        parts.append(part)
+        length += len(part)
+        if length > LONGEST_SHOWN:
+            break
+    # JSON can spell halves of characters, which no page can be written with.
+    return "".join(parts).encode(errors="replace").decode()
 
 
 def _form(text: str) -> str:

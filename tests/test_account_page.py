@@ -55,6 +55,18 @@ def test_a_new_password_ends_the_other_logins_and_this_one_goes_on(here: Site) -
     assert (entry.actor, entry.target, entry.before, entry.after) == ("viewer", "viewer", None, None)
 
 
+def test_a_cookie_from_before_the_change_opens_nothing_any_more(here: Site) -> None:
+    viewer = here.viewer()
+    thief = here.stranger()
+    thief.set_cookie("veilleur_session", viewer.cookie)
+    assert thief.get("/api/auth/me").status_code == 200
+    assert change(viewer)[0] == 302
+    assert thief.get("/api/auth/me").status_code == 401
+    assert "Your password is changed." in viewer.get("/account").text
+    with here.database.reading() as rows:
+        assert len(rows.query(UserSession).all()) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

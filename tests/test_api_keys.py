@@ -13,8 +13,10 @@ from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 
 from app import accounts, record, stored_settings
+from app.blueprints import ingest
 from app.clock import utcnow
 from app.models import ApiKey, AuditEntry, Job, QuarantinedBody, Report, Server
+from app.reports import UnusableReport
 from app.spool import Spool
 from tests.conftest import SHARED_DATA
 from tests.stage import backup_body
@@ -238,6 +240,36 @@ def test_what_waited_in_the_spool_keeps_its_job_after_a_rotation(
     spooled(here, monkeypatch, new, backup_body(now, machine=None), checked=checked)
     take_in(here)
     assert jobs_and_reports(here) == (1, 1, 2)
+
+
+def test_what_was_quarantined_keeps_its_job_after_a_rotation(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, now = here.administrator(), utcnow()
+    key = make(admin)
+    assert upload(here, key, backup_body(now - timedelta(days=1), machine=None)) == 200
+    new = rotate(here, admin, key)
+
+    def fails(*_given: object) -> None:
+        raise UnusableReport("an older version could not read it", [])
+
+    with monkeypatch.context() as older:
+        older.setattr(ingest, "parse", fails)
+        assert upload(here, new, backup_body(now, machine=None)) == 400
+    assert admin.post("/quarantine/1/retry").status_code == 302
+    assert jobs_and_reports(here) == (1, 1, 2)
+
+
+def test_a_key_whose_successor_has_expired_is_rotated_again(here: Site) -> None:
+    admin = here.administrator()
+    old = make(admin)
+    tomorrow = (utcnow() + timedelta(days=1)).date().isoformat()
+    rotate(here, admin, old, hours=7 * 24, expires_on=tomorrow)
+    with time_machine.travel(utcnow() + timedelta(days=3)):
+        again = here.administrator()
+        newest = rotate(here, again, old)
+        assert upload(here, newest) == 200
+        assert stored(here, newest).origin_id == stored(here, old).id
 
 
 @pytest.mark.parametrize(("arrives_after_the_end", "expected"), [(False, (1, 1, 1)), (True, (0, 0, 0))])

@@ -412,6 +412,7 @@ def test_the_search_is_kept_by_every_link_and_leads_back(viewer: LoggedIn) -> No
         'after=[0,"x",true]',
         'after=[0,"x",-1]',
         'after=[0,"x",9223372036854775808]',
+        'after=[2147483648,"x",1]',
         'after=[0,"a%00b",1]',
         'after=[0,"\\u0000",1]',
         'after=[0,"\\ud800",1]',

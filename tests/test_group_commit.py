@@ -117,6 +117,24 @@ def test_a_fault_of_the_database_ends_the_whole_transaction(database: Database) 
         assert rows.scalar(text("SELECT count(*) FROM total WHERE name = 'x'")) == 0
 
 
+def test_whoever_is_ended_in_the_middle_of_the_commit_leaves_nobody_with_a_success(
+    database: Database,
+) -> None:
+    class EndedError(BaseException):
+        """As SystemExit would be."""
+
+    def end(_connection: object) -> None:
+        raise EndedError
+
+    with together(database, [adding(each) for each in "abc"]) as futures:
+        event.listen(database.engine, "commit", end)
+        errors = [each.exception(30) for each in futures]
+        event.remove(database.engine, "commit", end)
+    assert None not in errors
+    assert sum(isinstance(each, EndedError) for each in errors) == 1
+    assert stored(database) == []
+
+
 def test_many_threads_lose_and_repeat_nothing(database: Database) -> None:
     names = [f"m{number:03}" for number in range(300)]
     with ThreadPoolExecutor(16) as pool:

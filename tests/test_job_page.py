@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -231,6 +233,23 @@ def test_a_body_is_made_readable_whatever_it_is(here: Site, job_id: int) -> None
     shown = body_page(here, job_id, form, "application/x-www-form-urlencoded; charset=utf-8")
     assert shown == "message=\nDuplicati: é\ntwo\n\nx=\n"
     assert "\ufffd" in body_page(here, job_id, b"\xff\xfe")
+    assert body_page(here, job_id, b'["half a letter: \\ud800"]') == '[\n  "half a letter: ?"\n]'
+
+
+def test_indenting_a_body_costs_no_more_than_what_is_shown_of_it(here: Site, job_id: int) -> None:
+    # Half a million numbers, each 900 levels deep, would be a gigabyte of spaces.
+    body = b"[" * 900 + b"1," * 490_000 + b"1" + b"]" * 900
+    assert len(body) < report_words.LONGEST_PRETTY_BYTES
+    tracemalloc.start()
+    try:
+        shown = report_words.readable(
+            ReportBody(content_type="application/json", size_bytes=len(body), compressed=zlib.compress(body))
+        )
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(shown.text), shown.is_whole) == (report_words.LONGEST_SHOWN, False)
+    assert peak_bytes < 100_000_000
 
 
 def test_of_a_very_long_body_the_beginning_is_shown(here: Site, job_id: int) -> None:
@@ -289,6 +308,29 @@ def test_a_job_is_published_under_a_name_of_its_own_and_taken_back(here: Site, j
     assert admin.post(path, data={"is_published": "y", "public_name": "x" * 121}).status_code == 400
     told = [(each.before, each.after) for each in here.audit("publishing changed")]
     assert told == [("not shown", "shown as Our files"), ("shown as Our files", "not shown")]
+
+
+@pytest.mark.parametrize(
+    ("action", "typed"),
+    [("notes", {"notes": "Call Zoë first."}), ("publish", {"is_published": "y", "public_name": "Files"})],
+)
+def test_what_has_no_say_in_the_state_puts_no_reminder_off(
+    here: Site, action: str, typed: dict[str, str]
+) -> None:
+    soon_at = clock.utcnow() + timedelta(hours=1)
+    long_ago_at = clock.utcnow() - timedelta(days=2)
+    job_id = add(
+        here,
+        "overdue",
+        told="overdue",
+        expected_at=long_ago_at,
+        until_at=long_ago_at,
+        reminder_at=soon_at,
+        attention_at=soon_at,
+    )
+    assert here.administrator().post(f"/jobs/{job_id}/{action}", data=typed).status_code == 302
+    job = job_of(here, job_id)
+    assert (job.state, job.reminder_at, job.attention_at) == ("overdue", soon_at, soon_at)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,15 @@ def test_a_new_password_ends_the_sessions_of_the_user_alone(here: Site) -> None:
     assert (refused.status_code, "Expected: at least 8" in refused.text) == (400, True)
 
 
+def test_whoever_sets_the_own_password_goes_on_with_another_cookie(here: Site) -> None:
+    admin, thief = here.administrator(), here.stranger()
+    thief.set_cookie("veilleur_session", admin.cookie)
+    page = admin.post(f"{USERS}/{number(here, 'admin')}/password", data={"how": "generated"}).text
+    assert thief.get("/api/auth/me").status_code == 401
+    assert admin.get("/api/auth/me").status_code == 200
+    assert log_in(here.stranger(), "admin", shown_secret(page)).status_code == 200
+
+
 def test_a_lock_is_lifted(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.passwords.time.sleep", lambda _seconds: None)
     for _guess in range(5):

@@ -56,10 +56,7 @@ def change_password() -> ResponseReturnValue:
         status = _check_current(form)
     if status != 200:
         return _page(form, _stored_preferences()), status
-    username = access.identity().username
-    with database().writing() as rows:
-        accounts.set_password(rows, username, form.password.data, but=access.session_hash())
-        trace.note(rows, "password changed", username)
+    passwords.change(access.identity().username, form.password.data)
     flash(_("Your password is changed. Every other login of yours has ended."), "success")
     return redirect(url_for("account.index"))
 

@@ -101,7 +101,7 @@ def notes(job_id: int) -> ResponseReturnValue:
     form = NotesForm()
     if not form.validate():
         return job_page.show(job_id, form), 400
-    with job_page.changing(job_id, "notes changed") as (job, told, _now):
+    with job_page.changing(job_id, "notes changed", is_judged=False) as (job, told, _now):
         told["before"] = (job.notes or "")[:_LONGEST_TOLD] or None
         job.notes = form.text
         told["after"] = (job.notes or "")[:_LONGEST_TOLD] or None
@@ -114,7 +114,7 @@ def publish(job_id: int) -> ResponseReturnValue:
     form = PublishForm()
     if not form.validate():
         return job_page.show(job_id, form), 400
-    with job_page.changing(job_id, "publishing changed") as (job, told, _now):
+    with job_page.changing(job_id, "publishing changed", is_judged=False) as (job, told, _now):
         told["before"] = _published_words(job.is_published, job.public_name)
         job.is_published, job.public_name = bool(form.is_published.data), form.name
         told["after"] = _published_words(job.is_published, job.public_name)

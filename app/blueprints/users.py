@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import access, account_forms, accounts, clock, sessions, trace
+from app import access, account_forms, accounts, clock, passwords, sessions, trace
 from app.account_forms import GENERATED, NewPasswordForm, RoleForm, UserForm
 from app.accounts import AccountError
 from app.db import database
@@ -152,15 +152,10 @@ def set_password(user_id: int) -> ResponseReturnValue:
         return _page(user, RoleForm(formdata=None, role=user.role), form), 400
     password = form.chosen()
     is_self = user.id == access.identity().user_id
-    with database().writing() as rows:
-        accounts.set_password(
-            rows,
-            _user(rows, user_id).username,
-            password,
-            is_initial=form.is_generated and not is_self,
-            but=access.session_hash(),
-        )
-        trace.note(rows, "password changed", user.username)
+    try:
+        passwords.change(user.username, password, is_initial=form.is_generated and not is_self)
+    except AccountError:
+        abort(404)  # removed meanwhile
     if form.is_generated:
         return render_template("users/password.html", person=user, password=password, is_new=False)
     told = _("%(name)s has a new password, and every session of theirs has ended.", name=user.username)
