@@ -15,7 +15,7 @@ from app.models import Lease, TaskRun
 PAGE_SIZE = 20
 STRIP_SIZE = 60
 
-DONE, FAILED, RUNNING, CUT_OFF = "done", "failed", "under way", "cut off"
+DONE, FAILED, RUNNING, CUT_OFF = "done", "failed", "running", "cut-off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,10 +178,10 @@ def test_a_run_that_was_cut_off_is_told_from_the_one_under_way(here: Site) -> No
         assert lease.acquire(rows, CHECK, "nas:1:aa", now)
     with here.database.reading() as rows:
         runs = task_runs.history(rows, now, None, None)
-        assert [each.outcome for each in runs] == ["under way", "cut off"]
+        assert [each.outcome for each in runs] == ["running", "cut-off"]
         assert [each.outcome for each in task_runs.history(rows, now + timedelta(minutes=5), None, None)] == [
-            "cut off",
-            "cut off",
+            "cut-off",
+            "cut-off",
         ]
     page = text_of(here.viewer().get(PAGE).text)
     assert "The last 2 checks: 1 cut off, 1 under way." in page
