@@ -12,6 +12,7 @@ ACTIONS = {
     "channel changed": _l("channel changed"),
     "channel disabled": _l("channel switched off"),
     "channel enabled": _l("channel switched on"),
+    "channel fallback": _l("fallback of a channel chosen"),
     "channel removed": _l("channel removed"),
     "channel retried": _l("messages of a channel sent again"),
     "channel tested": _l("channel tested"),
@@ -52,6 +53,7 @@ ACTIONS = {
     "tolerance changed": _l("tolerance changed"),
     "user added": _l("user added"),
     "user removed": _l("user removed"),
+    "user unlocked": _l("user unlocked"),
 }
 
 

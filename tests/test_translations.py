@@ -177,7 +177,7 @@ class Words(HTMLParser):
 
 
 def without_expressions(source: str) -> str:
-    """The template with nothing where an expression or a statement stood, nor attributes that fill a block."""
+    """The template with nothing where an expression or a statement stood, nor attributes that fill one."""
     text = "".join(text for _line, kind, text in READER.lex(source) if kind == "data")
     return re.sub(r'^( data-[\w-]+="[^"]*")+$', "", text, flags=re.MULTILINE)
 
