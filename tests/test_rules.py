@@ -109,6 +109,8 @@ ROOMS: dict[str, set[str]] = {
         "navigation",
         "presentation",
         "sentences",
+        "audit_words",
+        "quarantine_words",
         "welcome",
         "channel_forms",
         "job_forms",

@@ -7,7 +7,7 @@ from datetime import date
 from flask import Blueprint, Response, render_template, request
 from flask_babel import gettext as _
 
-from app import access, audit_csv, audit_search, clock, key_forms
+from app import access, audit_csv, audit_search, audit_words, clock, key_forms
 from app.audit_search import Filter
 from app.db import database
 
@@ -16,6 +16,7 @@ _FIELDS = ("actor", "action", "target", "from", "to")
 _LONGEST = 200
 
 bp = Blueprint("audit_log", __name__, url_prefix="/settings/audit")
+bp.add_app_template_filter(audit_words.action_name)
 
 
 @bp.get("")

@@ -11,7 +11,7 @@ from flask_babel import ngettext
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
-from app import access, audit, clock, quarantine, stored_settings
+from app import access, audit, clock, quarantine, quarantine_words, stored_settings
 from app.db import database
 from app.models import QuarantinedBody
 from app.reports import UnusableReport
@@ -22,6 +22,7 @@ _REMEDY = "--allow-paths-in-log-messages"
 _ID = "<int(max=9223372036854775807):body_id>"
 
 bp = Blueprint("quarantine", __name__, url_prefix="/quarantine")
+bp.add_app_template_filter(quarantine_words.reason_words)
 
 
 @bp.get("")

@@ -50,9 +50,21 @@ def add_task_runs(session: Session, results: Sequence[tuple[datetime, CheckResul
         rows.append(_check(at, result, result.alerts if at in found else 0, failed=number == 431))
         if at.hour == 2 and at.minute == 0:
             rows.append(
-                _task("audit-log-cleanup", at, "Deleted 0 entries of the audit log older than 365 days")
+                _task(
+                    "audit-log-cleanup",
+                    at,
+                    "Deleted 0 entries of the audit log older than 365 days",
+                    statistics={"auditEntries": 0},
+                )
             )
-            rows.append(_task("retention-cleanup", at, "Nothing was old enough to be deleted"))
+            rows.append(
+                _task(
+                    "retention-cleanup",
+                    at,
+                    "Nothing was old enough to be deleted",
+                    statistics={"reports": 0},
+                )
+            )
         if at.hour == 3 and at.minute == 0:
             rows.append(_task("installation-backup", at, "Made an archive, deleted 1 older ones"))
         at += CHECK_EVERY

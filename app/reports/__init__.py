@@ -6,10 +6,10 @@ from app.reports.envelope import opened
 from app.reports.report import Report, UnusableReport
 from app.reports.sections import report_from
 
-__all__ = ["Report", "UnusableReport", "parse"]
+__all__ = ["EMPTY", "UNSTRUCTURED", "Report", "UnusableReport", "parse"]
 
-_EMPTY = "The request has no body. Check the Duplicati option that sends the report."
-_UNSTRUCTURED = (
+EMPTY = "The request has no body. Check the Duplicati option that sends the report."
+UNSTRUCTURED = (
     "The message is not Duplicati's standard report. Leave --send-http-message at its default, "
     "or send JSON with --send-http-json-urls."
 )
@@ -22,10 +22,10 @@ def parse(body: bytes, content_type: str | None) -> Report:
     operation than a backup is a Report as well: look at `is_backup`.
     """
     if not body.strip():
-        raise UnusableReport(_EMPTY, ["Data"])
+        raise UnusableReport(EMPTY, ["Data"])
     envelope = opened(body, content_type)
     if envelope.is_json:
         return report_from(read_json(envelope.text, envelope.fields))
     if not is_report(envelope.text):
-        raise UnusableReport(_UNSTRUCTURED, ["backup-name", "ParsedResult"])
+        raise UnusableReport(UNSTRUCTURED, ["backup-name", "ParsedResult"])
     return report_from(read_text(envelope.text, envelope.fields))

@@ -11,7 +11,7 @@ from app.reports.report import UnusableReport
 from app.reports.sections import Sections
 
 NOT_A_REPORT = "The JSON is not a Duplicati report: it has neither Data nor a result."
-_TOO_MANY_PARTS = "The JSON consists of more than two million parts, as no report of Duplicati does."
+TOO_MANY_PARTS = "The JSON consists of more than two million parts, as no report of Duplicati does."
 # Small parts take up to 26 times their length in memory; this bounds how many there can be.
 _PARTS_LIMIT = 2_000_000
 _RESULT_KEYS = ("ParsedResult", "MainOperation", "BeginTime", "EndTime")
@@ -21,7 +21,7 @@ _GOOD = ("success", "warning")
 def read_json(text: str, fields: Mapping[str, object]) -> Sections:
     """The parts of a JSON report; `fields` are form fields beside it. Raises UnusableReport without any."""
     if sum(map(text.count, ",[{")) > _PARTS_LIMIT:
-        raise UnusableReport(_TOO_MANY_PARTS, ["Data"])
+        raise UnusableReport(TOO_MANY_PARTS, ["Data"])
     try:
         # Not strict: a raw line break inside a string does no harm.
         document = json.loads(text, strict=False)

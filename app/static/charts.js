@@ -6,8 +6,10 @@ const locale = box.dataset.locale === "en" ? "en-GB" : box.dataset.locale;
 const zone = box.dataset.zone;
 const HEIGHT = 170;
 const DAY = 86400;
-const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
-const numbers = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+const named = (unit, unitDisplay) => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay, maximumFractionDigits: 1 });
+const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte", "petabyte"].map((unit) => named(unit, "short"));
+const DAYS = named("day", "narrow").formatToParts(1).find((part) => part.type === "unit").value.trim();
+const COLON = locale.startsWith("fr") ? "\u00a0: " : ": ";
 const wholes = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
 const dates = (options) => new Intl.DateTimeFormat(locale, { timeZone: zone, ...options });
@@ -21,17 +23,17 @@ const steps = [
 
 function bytes(value) {
   let unit = 0;
-  while (Math.abs(value) >= 1000 && unit < UNITS.length - 1) {
+  while (Math.abs(value) >= 1000 && unit < SIZES.length - 1) {
     value /= 1000;
     unit += 1;
   }
-  return `${numbers.format(value)} ${UNITS[unit]}`;
+  return SIZES[unit].format(value);
 }
 
 // The largest two parts that matter, as everywhere on the page.
 function seconds(value) {
   const whole = Math.round(value);
-  const parts = [[Math.floor(whole / DAY), "d"], [Math.floor(whole / 3600) % 24, "h"], [Math.floor(whole / 60) % 60, "min"], [whole % 60, "s"]];
+  const parts = [[Math.floor(whole / DAY), DAYS], [Math.floor(whole / 3600) % 24, "h"], [Math.floor(whole / 60) % 60, "min"], [whole % 60, "s"]];
   const first = parts.findIndex(([count]) => count > 0);
   if (first < 0) return "0 s";
   return parts.slice(first, first + 2).filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`).join(" ");
@@ -100,7 +102,7 @@ function tooltip(figures, unit, good) {
       const told = figures.map(([, label], column) => [label, plot.data[column + 1][number]]).filter(([, value]) => value != null);
       tip.replaceChildren(
         line("b", moment.format(plot.data[0][number] * 1000)),
-        ...told.map(([label, value]) => line("div", `${label}: ${unit.text(value)}`)),
+        ...told.map(([label, value]) => line("div", `${label}${COLON}${unit.text(value)}`)),
         ...(good[number] ? [] : [line("div", box.dataset.notGood, "not-good")]),
       );
       const left = plot.valToPos(plot.data[0][number], "x");
@@ -149,7 +151,10 @@ function draw(place, series) {
     ],
     hooks: { init: [hooks.init], setCursor: [hooks.setCursor], draw: [crosses(series.good)] },
   };
-  const data = [series.endedAt, ...figures.map(([name]) => series[name])];
+  // A run that failed examined nothing: the cross says so, and the line does not fall to nought.
+  const isLine = !isBars && place.dataset.unit !== "seconds";
+  const known = (value, number) => (isLine && value === 0 && !series.good[number] ? null : value);
+  const data = [series.endedAt, ...figures.map(([name]) => series[name].map(known))];
   return new uPlot(options, data, place);
 }
 
