@@ -8,7 +8,7 @@ import re
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -331,6 +331,22 @@ def test_what_has_no_say_in_the_state_puts_no_reminder_off(
     assert here.administrator().post(f"/jobs/{job_id}/{action}", data=typed).status_code == 302
     job = job_of(here, job_id)
     assert (job.state, job.reminder_at, job.attention_at) == ("overdue", soon_at, soon_at)
+
+
+@pytest.mark.parametrize(("action", "state"), [("pause", "ok"), ("acknowledge", "overdue")])
+def test_an_end_that_no_zone_can_show_is_refused_and_one_that_is_stored_breaks_no_page(
+    here: Site, action: str, state: str
+) -> None:
+    admin, job_id = here.administrator(), add(here, state)
+    answer = admin.post(f"/jobs/{job_id}/{action}", data={"until": "9999-12-31T20:00"})
+    assert answer.status_code == 400
+    assert "Expected: a date between the years 1980 and 2199." in answer.text
+    with here.database.writing() as rows:
+        job = rows.get_one(Job, job_id)
+        job.acknowledged_at = clock.utcnow()
+        job.acknowledged_until_at = datetime(9999, 12, 31, 20, tzinfo=UTC)
+    admin.post("/account/preferences", data={"language": "", "timezone": "Pacific/Auckland"})
+    assert [admin.get(path).status_code for path in ("/", f"/jobs/{job_id}")] == [200, 200]
 
 
 @pytest.mark.parametrize(
