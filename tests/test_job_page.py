@@ -106,10 +106,16 @@ def test_the_timeline_says_in_words_what_it_draws(here: Site, job_id: int) -> No
 @pytest.mark.parametrize(
     ("schedule", "told"),
     [
-        ({}, "every day, on Monday, Tuesday, Wednesday, Thursday, Friday, Europe/Paris"),
-        ({"repeat": "2W", "days": ""}, "every 2 weeks, Europe/Paris"),
-        ({"repeat": "1D12h", "days": "mon,tue,wed,thu,fri,sat,sun"}, "1D12h, Europe/Paris"),
-        ({"source": "collected", "repeat": "6h", "days": ""}, "every 6 hours, Europe/Paris"),
+        ({}, "Every day, on Monday, Tuesday, Wednesday, Thursday, Friday at 10:00, Europe/Paris"),
+        ({"repeat": "2W", "days": ""}, "Every 2 weeks, on Monday at 10:00, Europe/Paris"),
+        (
+            {"repeat": "1D12h", "days": "mon,tue,wed,thu,fri,sat,sun"},
+            "Every 1D12h, counted from 10:00, Europe/Paris",
+        ),
+        (
+            {"source": "collected", "repeat": "6h", "days": ""},
+            "Every 6 hours, counted from 10:00, Europe/Paris",
+        ),
     ],
 )
 def test_the_schedule_in_force_is_told_with_its_source(
@@ -131,7 +137,7 @@ def test_a_schedule_that_is_not_in_force_is_told_as_such(here: Site, job_id: int
         factories.add_schedule(rows, rows.get_one(Job, job_id), repeat="1W", days="")
     said = words(here.viewer().get(f"/jobs/{job_id}").text)
     assert "Duplicati itself says with each report when the next run is due." in said
-    assert "Also entered here, but not in force now: every week, Europe/Paris" in said
+    assert "Also entered here, but not in force now: Every week, on Monday at 10:00, Europe/Paris" in said
 
 
 def test_figures_say_where_they_went(here: Site, job_id: int) -> None:
