@@ -424,12 +424,7 @@ def test_a_viewer_is_not_told_the_topic_nor_the_addresses_in_an_answer(here: Sit
     for user, is_told in ((here.viewer(), False), (here.administrator(), True)):
         lists, others = _text(user, CHANNELS), (f"{CHANNELS}/{mail.id}", "/", f"/jobs/{job.id}")
         assert ("127.0.0.1:9/backups" in lists) == is_told
-        for page in (
-            lists,
-            _text(user, f"{CHANNELS}/{mail.id}"),
-            _text(user, "/"),
-            _text(user, f"/jobs/{job.id}"),
-        ):
+        for page in (lists, *(_text(user, each) for each in others)):
             assert "550 no such user" in page
             assert ("anna@b.example" in page) == is_told
 
