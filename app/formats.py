@@ -46,7 +46,10 @@ def _locale() -> Locale:
 def _local(value: calendar.date, zone: tzinfo | None) -> datetime:
     if not isinstance(value, datetime):
         return datetime.combine(value, calendar.time(12), UTC)  # a day as such is the same in every zone
-    return value.astimezone(zone or ZoneInfo(access.timezone()))
+    try:
+        return value.astimezone(zone or ZoneInfo(access.timezone()))
+    except OverflowError:
+        return value  # at the ends of the calendar another zone is outside it
 
 
 def _joined(day: str, time: str) -> str:

@@ -13,6 +13,7 @@ from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
     DateTimeLocalField,
+    Field,
     IntegerField,
     SelectField,
     StringField,
@@ -28,6 +29,8 @@ from app.settings import REMINDERS
 
 TYPED = "typed"
 LOCAL_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+# Near the ends of the calendar a time can't be shown in every zone, nor anything be reckoned with it.
+YEARS = range(1980, 2200)
 LONGEST_NOTES = 4000
 MOST_MINUTES = 31 * 24 * 60
 DAYS = {
@@ -52,7 +55,7 @@ class EndForm(FlaskForm):  # type: ignore[misc]
         if until_at is not None and until_at <= now:
             self.until.errors = [_("This time is over already.")]
             return False
-        return True
+        return all_in_calendar(self.until)
 
     def until_at(self, zone: str) -> datetime | None:
         return in_zone(self.until.data, zone) if self.until.data else None
@@ -118,6 +121,14 @@ class PublishForm(FlaskForm):  # type: ignore[misc]
     @property
     def name(self) -> str | None:
         return cleaning.one_line(self.public_name.data or "") or None
+
+
+def all_in_calendar(*fields: Field) -> bool:
+    """Whether the years of what was entered can be reckoned with; what is wrong stands beside its field."""
+    wrong = [each for each in fields if each.data and each.data.year not in YEARS]
+    for each in wrong:
+        each.errors = [_("Expected: a date between the years 1980 and 2199.")]
+    return not wrong
 
 
 def in_zone(local: datetime, zone: str) -> datetime:

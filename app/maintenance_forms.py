@@ -15,7 +15,7 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from app import maintenance
-from app.job_forms import DAYS, LOCAL_FORMATS, in_zone
+from app.job_forms import DAYS, LOCAL_FORMATS, all_in_calendar, in_zone
 from app.maintenance import Window, WindowError
 from app.models import Server
 from app.notify.cleaning import one_line
@@ -77,7 +77,7 @@ class OnceForm(_WindowForm):
     def window(self, server_id: int | None, job_id: int | None) -> Window | None:
         zone = self.zone.data.strip()
         # The zone is checked before times are read in it.
-        if self.checked(_probe(zone)) is None:
+        if self.checked(_probe(zone)) is None or not all_in_calendar(self.starts, self.ends):
             return None
         return self.checked(
             Window(

@@ -9,6 +9,7 @@ from flask_babel import lazy_gettext as _l
 
 from app import access, clock, navigation, stored_settings, watch
 from app.formats import ago, count, date, day, duration, moment, month_name, size, time_of_day
+from app.notify import catalogue
 
 __all__ = ["INTERVALS", "VERSION", "ago", "count", "duration", "interval_name", "moment", "register", "size"]
 
@@ -71,6 +72,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(day)
     app.add_template_filter(time_of_day)
     app.add_template_filter(clock.iso, "iso")
+    app.add_template_filter(receipt)
 
 
 def _protect(answer: Response) -> Response:
@@ -95,6 +97,13 @@ def _context() -> dict[str, object]:
         "version": VERSION,
         "settings_pages": navigation.settings_pages,
     }
+
+
+def receipt(text: str | None) -> str:
+    """What a receiver said; a viewer is not told whose number or address it is."""
+    identity = access.current_identity()
+    told = text or ""
+    return told if identity and identity.is_administrator else catalogue.veiled(told)
 
 
 def interval_name(value: str) -> str:

@@ -23,7 +23,7 @@ from wtforms.validators import InputRequired, Length, NumberRange, Optional
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from app import clock
-from app.job_forms import DAYS, LOCAL_FORMATS, MOST_MINUTES, in_zone, typed_row
+from app.job_forms import DAYS, LOCAL_FORMATS, MOST_MINUTES, all_in_calendar, in_zone, typed_row
 from app.models import Job, JobSchedule
 from app.recurrence import WEEKDAYS, RecurrenceError, Schedule, next_after
 from app.sentences import translated
@@ -39,7 +39,6 @@ UNITS = {
 }
 _TYPED = "typed"
 _MOST_UNITS = 9999
-_YEARS = range(1980, 2200)
 _PLAIN_REPEAT = re.compile(r"([1-9][0-9]{0,3})([mhDWMY])")
 
 
@@ -88,8 +87,7 @@ class ScheduleForm(FlaskForm):  # type: ignore[misc]
         repeat = self._repeat()
         if self.first.errors and self.first.process_errors:
             self.first.errors = [_("Expected: a date and a time of day.")]
-        if self.first.data and self.first.data.year not in _YEARS:
-            self.first.errors = [_("Expected: a date between the years 1980 and 2199.")]
+        all_in_calendar(self.first)
         for number in (self.every, self.tolerance):
             if number.errors and number.process_errors:
                 number.errors = [_("Expected: a whole number.")]

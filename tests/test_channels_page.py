@@ -412,6 +412,23 @@ def test_a_viewer_sees_no_secret_and_not_whose_address_it_is(here: Site) -> None
         assert "AbCdEfGhIjKlMnO" not in page
 
 
+def test_a_viewer_is_not_told_the_topic_nor_the_addresses_in_an_answer(here: Site) -> None:
+    now = utcnow()
+    said = "refused every recipient: anna@b.example: 550 no such user"
+    with here.database.writing() as rows:
+        factories.add_channel(rows, "phone", "ntfy")
+        mail = factories.add_channel(rows, "mail", "email", failing_since_at=now, last_error=said)
+        job = factories.add_job(rows, now=now)
+        alert = factories.add_alert(rows, job)
+        factories.add_delivery(rows, alert, mail, detail=said)
+    for user, is_told in ((here.viewer(), False), (here.administrator(), True)):
+        lists, others = _text(user, CHANNELS), (f"{CHANNELS}/{mail.id}", "/", f"/jobs/{job.id}")
+        assert ("127.0.0.1:9/backups" in lists) == is_told
+        for page in (lists, *(_text(user, each) for each in others)):
+            assert "550 no such user" in page
+            assert ("anna@b.example" in page) == is_told
+
+
 def test_every_service_has_its_form(here: Site) -> None:
     admin = here.administrator()
     chooser = admin.get(f"{CHANNELS}/new").text

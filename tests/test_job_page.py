@@ -8,7 +8,7 @@ import re
 import tracemalloc
 import zlib
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -106,10 +106,16 @@ def test_the_timeline_says_in_words_what_it_draws(here: Site, job_id: int) -> No
 @pytest.mark.parametrize(
     ("schedule", "told"),
     [
-        ({}, "every day, on Monday, Tuesday, Wednesday, Thursday, Friday, Europe/Paris"),
-        ({"repeat": "2W", "days": ""}, "every 2 weeks, Europe/Paris"),
-        ({"repeat": "1D12h", "days": "mon,tue,wed,thu,fri,sat,sun"}, "1D12h, Europe/Paris"),
-        ({"source": "collected", "repeat": "6h", "days": ""}, "every 6 hours, Europe/Paris"),
+        ({}, "Every day, on Monday, Tuesday, Wednesday, Thursday, Friday at 10:00, Europe/Paris"),
+        ({"repeat": "2W", "days": ""}, "Every 2 weeks, on Monday at 10:00, Europe/Paris"),
+        (
+            {"repeat": "1D12h", "days": "mon,tue,wed,thu,fri,sat,sun"},
+            "Every 1D12h, counted from 10:00, Europe/Paris",
+        ),
+        (
+            {"source": "collected", "repeat": "6h", "days": ""},
+            "Every 6 hours, counted from 10:00, Europe/Paris",
+        ),
     ],
 )
 def test_the_schedule_in_force_is_told_with_its_source(
@@ -131,7 +137,7 @@ def test_a_schedule_that_is_not_in_force_is_told_as_such(here: Site, job_id: int
         factories.add_schedule(rows, rows.get_one(Job, job_id), repeat="1W", days="")
     said = words(here.viewer().get(f"/jobs/{job_id}").text)
     assert "Duplicati itself says with each report when the next run is due." in said
-    assert "Also entered here, but not in force now: every week, Europe/Paris" in said
+    assert "Also entered here, but not in force now: Every week, on Monday at 10:00, Europe/Paris" in said
 
 
 def test_figures_say_where_they_went(here: Site, job_id: int) -> None:
@@ -331,6 +337,22 @@ def test_what_has_no_say_in_the_state_puts_no_reminder_off(
     assert here.administrator().post(f"/jobs/{job_id}/{action}", data=typed).status_code == 302
     job = job_of(here, job_id)
     assert (job.state, job.reminder_at, job.attention_at) == ("overdue", soon_at, soon_at)
+
+
+@pytest.mark.parametrize(("action", "state"), [("pause", "ok"), ("acknowledge", "overdue")])
+def test_an_end_that_no_zone_can_show_is_refused_and_one_that_is_stored_breaks_no_page(
+    here: Site, action: str, state: str
+) -> None:
+    admin, job_id = here.administrator(), add(here, state)
+    answer = admin.post(f"/jobs/{job_id}/{action}", data={"until": "9999-12-31T20:00"})
+    assert answer.status_code == 400
+    assert "Expected: a date between the years 1980 and 2199." in answer.text
+    with here.database.writing() as rows:
+        job = rows.get_one(Job, job_id)
+        job.acknowledged_at = clock.utcnow()
+        job.acknowledged_until_at = datetime(9999, 12, 31, 20, tzinfo=UTC)
+    admin.post("/account/preferences", data={"language": "", "timezone": "Pacific/Auckland"})
+    assert [admin.get(path).status_code for path in ("/", f"/jobs/{job_id}")] == [200, 200]
 
 
 @pytest.mark.parametrize(

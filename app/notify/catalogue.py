@@ -176,15 +176,20 @@ def service_of(kind: str, config: Config) -> tuple[Service, Values]:
 def where(kind: str, config: Config, *, is_veiled: bool = False) -> str:
     """Where messages go, without secrets and without loading the Apprise library.
 
-    Veiled, it hides whose address or number it is as well.
+    Veiled, it hides whose address or number it is as well, and a topic, which is all that a subscriber needs.
     """
     service, values = service_of(kind, config)
     if service.scheme:
         shown = [values[each.name] for each in service.fields if not each.secret and values.get(each.name)]
         told = " ".join(filter(None, [str(service.label), ", ".join(shown)]))
     else:
-        told = _described(kind, config)
-    return _PERSONAL.sub(_veiled, told) if is_veiled else told
+        told = _described(kind, {**config, "topic": "…"} if is_veiled and "topic" in config else config)
+    return veiled(told) if is_veiled else told
+
+
+def veiled(text: str) -> str:
+    """The text without whose mail address or telephone number stands in it."""
+    return _PERSONAL.sub(_veiled, text)
 
 
 def _veiled(found: re.Match[str]) -> str:
