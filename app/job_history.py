@@ -14,8 +14,8 @@ from app.models import Alert, Delivery, DeliveryAttempt, Report
 from app.thinning import Point
 
 MOST_ROWS = 20_000
-ALERTS_SHOWN = 20
-ATTEMPTS_SHOWN = 10
+ALERTS_SHOWN = 12
+ATTEMPTS_SHOWN = 5
 _MOST_ATTEMPTS = 500
 _DAY_SECONDS = 86_400
 
