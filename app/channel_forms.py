@@ -16,7 +16,7 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import DataRequired, InputRequired, Length
 from wtforms.widgets import PasswordInput
 
-from app import fallbacks
+from app import fallbacks, languages
 from app.models import Channel
 from app.notify import ConfigError, Field, catalogue
 from app.notify.channel import LONGEST_VALUE, Config
@@ -104,7 +104,14 @@ def form_for(service: Service, channel: Channel | None, others: list[Channel]) -
     shown = {_PREFIX + each.name: stored.get(each.name) for each in service.fields if not each.secret}
     form = made(**(shown | _common(channel)) if channel else {})
     form.offer(others, channel.language if channel else "en")
+    if not channel and not form.is_submitted():
+        form.language.data = _language_of_reader()
     return form
+
+
+def _language_of_reader() -> str:
+    spoken = languages.chosen().partition("_")[0]
+    return spoken if spoken in LANGUAGES else LANGUAGES[0]
 
 
 def _common(channel: Channel) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from app.models import Alert, Delivery, DeliveryAttempt, Report
 from app.thinning import Point
 
 MOST_ROWS = 20_000
-ALERTS_SHOWN = 20
+ALERTS_SHOWN = 12
 ATTEMPTS_SHOWN = 10
 _MOST_ATTEMPTS = 500
 _DAY_SECONDS = 86_400
