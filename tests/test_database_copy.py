@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from click.testing import Result
 from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from app import schema
 from app.clock import utcnow
@@ -126,6 +127,7 @@ def done(here: Site, url: str) -> str:
 def refused(here: Site, url: str) -> str:
     result = run(here, url)
     assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert "Traceback" not in result.output
     return result.output.strip().splitlines()[-1]
 
@@ -410,13 +412,23 @@ def test_a_source_that_is_written_to_meanwhile_is_noticed(elsewhere: Site, url: 
 
 
 def test_the_source_can_not_be_written(small: Site) -> None:
-    with source.opened(small.settings, utcnow()) as origin:
-        with pytest.raises(Exception, match="readonly database"):
-            origin.rows.execute(update(Job).values(name="x"))
+    with (
+        source.opened(small.settings, utcnow()) as origin,
+        pytest.raises(OperationalError, match="readonly database"),
+    ):
+        origin.rows.execute(update(Job).values(name="x"))
 
 
 @pytest.mark.parametrize(
-    "to", ["sqlite:////tmp/x.db", "postgresql://u@h/d", "mysql://u@h/d", "postgresql+psycopg://[", "x", ""]
+    "to",
+    [
+        "sqlite:////tmp/x.db",
+        "postgresql://u@h/d",
+        "mysql://u@h/d",
+        "postgresql+psycopg://u@h:port/d",
+        "x",
+        "",
+    ],
 )
 def test_a_target_that_is_not_postgresql_is_refused(small: Site, to: str) -> None:
     assert "--to" in refused(small, to)

@@ -10,12 +10,14 @@ from typing import cast
 
 from sqlalchemy import (
     ColumnElement,
+    Engine,
     Table,
     bindparam,
     delete,
     func,
     insert,
     inspect,
+    make_url,
     select,
     text,
     tuple_,
@@ -135,14 +137,7 @@ class Target:
 @contextmanager
 def opened(url: str) -> Iterator[Target]:
     """A target that is empty, a copy that was begun, or a complete one; raises CopyError for any other."""
-    if not url.startswith(PREFIX):
-        raise CopyError(f"--to: expected {PREFIX}user@host/database")
-    try:
-        engine = make_engine(url)
-    except ArgumentError:
-        raise CopyError(f"--to: expected {PREFIX}user@host/database") from None
-    except ModuleNotFoundError as problem:
-        raise CopyError(f"the driver for PostgreSQL is not installed ({problem.name})") from None
+    engine = _engine(url)
     try:
         with engine.connect() as rows:
             _lock(rows)
@@ -158,6 +153,19 @@ def opened(url: str) -> Iterator[Target]:
         raise CopyError(f"the target can't be used ({reason(problem)})") from None
     finally:
         engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    try:
+        if not url.startswith(PREFIX):
+            raise ValueError
+        # Else a database of another encoding would speak to us in that one.
+        given = make_url(url).update_query_dict({"client_encoding": "utf8"})
+        return make_engine(given.render_as_string(hide_password=False))
+    except (ArgumentError, ValueError):
+        raise CopyError(f"--to: expected {PREFIX}user@host/database") from None
+    except ModuleNotFoundError as problem:
+        raise CopyError(f"the driver for PostgreSQL is not installed ({problem.name})") from None
 
 
 def _lock(rows: Connection) -> None:
