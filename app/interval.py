@@ -38,19 +38,12 @@ CRON_EXPRESSIONS = MappingProxyType(
 )
 
 MINUTES = MappingProxyType(
-    {
-        "1min": 1,
-        "5min": 5,
-        "10min": 10,
-        "15min": 15,
-        "20min": 20,
-        "30min": 30,
-        "1hour": 60,
-        "2hours": 120,
-    }
+    {"1min": 1, "5min": 5, "10min": 10, "15min": 15, "20min": 20, "30min": 30, "1hour": 60, "2hours": 120}
 )
 
 _LARGEST_FILE_BYTES = 64 * 1024
+_LONGEST_NAME = 80
+_SKEW = timedelta(minutes=2)  # between the clocks of machines, or a clock and its correction
 _QUIET_NANOSECONDS = 2_000_000_000
 _YEARS_END = 9999  # in that one, another time zone can already be past the end of the calendar
 
@@ -153,6 +146,19 @@ def _parse(raw: bytes) -> CronConfig:
     return replace(config, disabled_until=_end(content["disabledUntil"]), resume_interval=_resumed(content))
 
 
+def received(raw: bytes) -> CronConfig:
+    """What another machine says its file holds; IntervalFileDamaged when that is not what a file holds."""
+    config = _parse(raw)
+    if config.in_force_at is None:
+        raise IntervalFileDamaged("its updatedAt is no time with a zone")
+    return replace(config, updated_by=(config.updated_by or "")[:_LONGEST_NAME] or None)
+
+
+def content(path: Path) -> bytes:
+    """What the file holds, for `received` on another machine; errors as `read`."""
+    return _spelled(_stored(path))
+
+
 def _optional(content: dict[str, object], key: str) -> str | None:
     value = content.get(key)
     return value if isinstance(value, str) else None
@@ -234,6 +240,30 @@ def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
         with _replacing(path, _spelled(after)):
             pass
     return before, after
+
+
+def take_over(path: Path, told: CronConfig, now: datetime) -> CronConfig | None:
+    """Replace the file by what was saved on another machine, unless it is newer itself; what it said before.
+
+    None when it stays: as a file that both machines share does. Raises OSError as `save`.
+    """
+    with _exclusive(path):
+        _remove_unfinished(path)
+        try:
+            own = _stored(path)
+        except IntervalFileDamaged:
+            own = CronConfig(DEFAULT)
+        if own == told or _is_newer(own, told, now):
+            return None
+        with _replacing(path, _spelled(told)):
+            pass
+    return own
+
+
+def _is_newer(own: CronConfig, told: CronConfig, now: datetime) -> bool:
+    own_at, told_at = own.in_force_at, told.in_force_at
+    # What lies ahead was written before the clock was set back, and would win for long.
+    return own_at is not None and told_at is not None and told_at < own_at <= now + _SKEW
 
 
 def _spelled(config: CronConfig) -> bytes:

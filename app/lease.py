@@ -33,6 +33,11 @@ def is_held(session: Session, name: str, now: datetime) -> bool:
     return session.scalar(select(Lease.name).where(Lease.name == name, _is_in_force(now))) is not None
 
 
+def any_holder(session: Session, now: datetime) -> str | None:
+    """Who holds a lease that is in force, whatever it is for."""
+    return session.scalar(select(Lease.holder).where(_is_in_force(now)).limit(1))
+
+
 def renew(session: Session, name: str, holder: str, now: datetime) -> bool:
     """Hold a lease for longer; False when another one has it by now."""
     mine = update(Lease).where(Lease.name == name, Lease.holder == holder).values(expires_at=now + LEASE)

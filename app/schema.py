@@ -11,11 +11,17 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.db import make_engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+# Stands before the revision in a database into which another one is being copied.
+UNFINISHED_COPY = "copying "
 _POSTGRESQL_LOCK = 0x5645494C  # any number will do, as long as all processes use the same
 
 
 class SchemaTooNew(Exception):
     """The database was written by a newer Veilleur; going back would lose data."""
+
+
+class CopyUnfinished(SchemaTooNew):
+    """A copy into this database was begun and not brought to its end: it may lack rows."""
 
 
 class MigrationFailed(Exception):
@@ -40,10 +46,14 @@ def upgrade(url: str, revision: str = "head") -> None:
 def is_current(engine: Engine) -> bool:
     """Raises SchemaTooNew when the database is ahead of this program."""
     with engine.connect() as connection:
-        found = _revision(connection)
+        found = revision_of(connection)
+    if found is not None and found.startswith(UNFINISHED_COPY):
+        raise CopyUnfinished(
+            "the database holds a copy that is not finished; run `flask db copy` with it as target again"
+        )
     if found is not None and not is_known(found):
         raise SchemaTooNew(f"the database has schema {found}, unknown to this version; use a newer one")
-    return found == max(_revisions())
+    return found == newest()
 
 
 def is_known(revision: str) -> bool:
@@ -51,12 +61,18 @@ def is_known(revision: str) -> bool:
     return revision in _revisions()
 
 
+def newest() -> str:
+    """The revision that this program brings a database to."""
+    return max(_revisions())
+
+
 def _revisions() -> set[str]:
     # Read from the names of the files: Alembic itself costs each process a tenth of a second and 11 MB.
     return {each.name.partition("_")[0] for each in (MIGRATIONS / "versions").glob("[0-9]*_*.py")}
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """None for a database without a schema of ours."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from flask import current_app
 
+from app import interval
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
+
+_RELOAD_SECONDS = 2.0
 
 
 def client() -> CronClient:
@@ -21,6 +26,19 @@ def ask() -> dict[str, Any] | None:
         return told(client().get("health"))
     except CronServiceUnavailable:
         return None
+
+
+def tell_interval(path: Path) -> Answer:
+    """Have the service obey the interval that was just saved, also where it has another instance folder.
+
+    Raises CronServiceUnavailable.
+    """
+    body = b""
+    with suppress(interval.IntervalFileDamaged, OSError):  # saved by us, but others may be at it as well
+        body = interval.content(path)
+    return client().post(
+        "reload-config", body=body, content_type="application/json", deadline_seconds=_RELOAD_SECONDS
+    )
 
 
 def told(answer: Answer) -> dict[str, Any]:

@@ -88,6 +88,7 @@ ROOMS: dict[str, set[str]] = {
         "ordering",
         "outbox",
         "archive",
+        "database_copy",
         "spool",
         "quarantine",
         "stored_settings",

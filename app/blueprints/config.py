@@ -43,7 +43,6 @@ from app.setting_forms import GlobalReminderForm, GlobalToleranceForm, GroupLimi
 bp = Blueprint("config", __name__)
 log = logging.getLogger(__name__)
 
-_RELOAD_SECONDS = 2.0
 _LARGEST_ID = 2**63 - 1
 
 for _filter in (
@@ -144,7 +143,7 @@ def _save(wanted: str, until: datetime | None) -> None:
             address=access.address(),
         )
     try:
-        answer = service_health.client().post("reload-config", deadline_seconds=_RELOAD_SECONDS)
+        answer = service_health.tell_interval(_path())
     except CronServiceUnavailable as problem:
         log.warning("the cron service was not told of the new interval: %s; it will see the file", problem)
         return

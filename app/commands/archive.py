@@ -30,8 +30,9 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def needs_no_installation(arguments: Sequence[str]) -> bool:
-    """Whether a command line works on a new machine and beside a damaged database: there, nothing is made."""
-    named = {("backup", "restore"), ("backup", "verify"), ("backup", "list")}
+    """Whether a command line works on a new machine, beside a damaged database or with one that must not
+    change: there, nothing is made."""
+    named = {("backup", "restore"), ("backup", "verify"), ("backup", "list"), ("db", "copy")}
     return not named.isdisjoint(itertools.pairwise(arguments))
 
 

@@ -9,11 +9,11 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app import checks, clock, interval, stored_settings
+from app import checks, clock, interval, service_health, stored_settings
 from app.checks import Policy
 from app.commands.moment import Moment
 from app.commands.trace import note, settings, who
-from app.cron_client import CronClient, CronServiceUnavailable
+from app.cron_client import CronServiceUnavailable
 from app.db import database
 from app.interval import CronConfig
 from app.notify.cleaning import one_line
@@ -40,7 +40,7 @@ def interval_command(value: str | None, until: datetime | None) -> None:
     set_to = CronConfig(value, disabled_until=until).in_words
     before = _save_interval(path, value, until)
     click.echo(f"Check interval: {set_to} (was {before.in_words}).")
-    _tell_service()
+    _tell_service(path)
 
 
 def _checked_end(value: str, until: datetime | None) -> datetime | None:
@@ -79,10 +79,9 @@ def _show_interval(path: Path) -> None:
     click.echo(f"Check interval: {config.in_words}{then} ({config.cron_expression}){since}.")
 
 
-def _tell_service() -> None:
-    client: CronClient = current_app.extensions["cron_client"]
+def _tell_service(path: Path) -> None:
     try:
-        told = client.post("reload-config", deadline_seconds=2.0).status == 200
+        told = service_health.tell_interval(path).status == 200
     except CronServiceUnavailable:
         told = False
     click.echo("In force now." if told else "The cron service is not running; it will obey when it starts.")

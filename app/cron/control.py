@@ -8,12 +8,15 @@ from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
+from app import interval
 from app.cron.calls import Busy, ConfigUnusable, IntervalDisabled
 from app.cron.service import CronService
+from app.interval import CronConfig, IntervalFileDamaged
 from app.settings import Settings
 
 bp = Blueprint("cron_control", __name__)
 
+LARGEST_BODY_BYTES = 64 * 1024
 _SERVICE = "cron_service"
 _TOKEN = "cron_token"  # noqa: S105  (the name of an entry, not a secret)
 
@@ -23,6 +26,7 @@ def create_control_app(service: CronService, settings: Settings) -> Flask:
     if not settings.cron_token:
         raise ValueError("without a token anybody could drive the cron service")
     app = Flask("veilleur-cron", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[_SERVICE] = service
     app.extensions[_TOKEN] = settings.cron_token
@@ -99,10 +103,18 @@ def stop(task: str) -> ResponseReturnValue:
     return jsonify(message=f"Task {task} stopped")
 
 
+def _told_interval() -> CronConfig | None:
+    raw = request.get_data().strip()
+    return None if raw in (b"", b"{}") else interval.received(raw)
+
+
 @bp.post("/reload-config")
 def reload_config() -> ResponseReturnValue:
+    """With the content of an interval file as body, our own file follows that, unless it is newer."""
     try:
-        _service().reload()
+        _service().reload(_told_interval())
+    except IntervalFileDamaged as problem:
+        return jsonify(error=f"The body can't be used as an interval: {problem}"), 400
     except ConfigUnusable as problem:
         return jsonify(error=str(problem)), 500
     return jsonify(message="Configuration reloaded successfully")

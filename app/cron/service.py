@@ -19,6 +19,7 @@ from app import clock, interval
 from app.cron.beside import Beside
 from app.cron.calls import Answer, Busy, Calls, Command, ConfigUnusable, IntervalDisabled, Refused
 from app.cron.cron_job import CronJob, last_run_until
+from app.cron.follower import Follower
 from app.cron.heartbeat import Heartbeat
 from app.cron.holder import Holder, bury_dead
 from app.cron.resumption import Resumption
@@ -63,6 +64,9 @@ class CronService:
         self._runner = Runner(app, self._database, settings, courier, self.status, self._holder.name)
         self.heartbeat = Heartbeat(settings.heartbeat_url)
         self._resumption = Resumption(settings.instance_path / interval.FILE_NAME, self._database)
+        self._follower = Follower(
+            settings.instance_path / interval.FILE_NAME, self._database, self._holder.name
+        )
         self._scheduler = schedule.Scheduler()
         self._config = CronConfig(interval.DEFAULT)
         self._config_stamp: object = object()  # unlike any: the file was never read
@@ -98,9 +102,10 @@ class CronService:
         """Take a task off the schedule until it is started, or the service is."""
         self._ask(partial(self._stop_task, name))
 
-    def reload(self) -> None:
-        """Put the interval of the file in force; raises ConfigUnusable."""
-        self._ask(self._load)
+    def reload(self, told: CronConfig | None = None) -> None:
+        """Put the interval of the file in force, once it holds what another machine told if that is newer;
+        raises ConfigUnusable."""
+        self._ask(partial(self._reload, told))
 
     def stop(self) -> None:
         """End the loop after the run in progress. May be called from a signal handler."""
@@ -284,6 +289,11 @@ class CronService:
         in_force = self._config.in_force(clock.utcnow())
         if in_force is not self._config:
             self._adopt(in_force)
+
+    def _reload(self, told: CronConfig | None) -> None:
+        if told is not None:
+            self._follower.take_over(told)
+        self._load()
 
     def _load(self) -> None:
         stamp_before, self._config_stamp = self._config_stamp, self._stamp()

@@ -1,0 +1,232 @@
+"""The interval where machines share no instance folder: a save reaches the cron service with the call."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import select
+
+from app import interval
+from app.clock import iso, utcnow
+from app.cron.tasks import TASKS
+from app.db import Database
+from app.interval import CronConfig
+from app.models import AuditEntry
+from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
+from tests.processes import PASSWORD, Veilleur, until
+from tests.receivers import HttpReceiver, ok
+from tests.test_cron_service import Running, running
+from tests.web import Site, site
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+RELOADED = {"message": "Configuration reloaded successfully"}
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path, TASKS) as made:
+        yield made
+
+
+def content(value: str, at: datetime, **more: object) -> dict[str, object]:
+    return {"interval": value, "updatedAt": iso(at), "updatedBy": "admin", **more}
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / interval.FILE_NAME).read_text())
+    return found
+
+
+def notes(database: Database) -> list[AuditEntry]:
+    with database.reading() as rows:
+        return list(rows.scalars(select(AuditEntry).where(AuditEntry.action == "interval taken over")))
+
+
+# The service
+
+
+def test_what_was_saved_elsewhere_is_in_force_at_once_and_kept(rig: Running) -> None:
+    told = content("5min", utcnow())
+    answer = rig.post("/reload-config", json=told)
+    assert (answer.status_code, answer.json()) == (200, RELOADED)
+    assert rig.health()["interval"] == "5min"
+    assert stored(rig.folder) == told
+    [note] = notes(rig.database)
+    assert note.before == "20min"
+    assert note.after == f"5min, saved by admin at {told['updatedAt']}"
+
+
+def test_of_two_the_newer_counts(rig: Running) -> None:
+    now = utcnow()
+    rig.save("10min")
+    assert rig.post("/reload-config", json=content("5min", now - timedelta(seconds=9))).json() == RELOADED
+    assert rig.health()["interval"] == stored(rig.folder)["interval"] == "10min"
+    assert notes(rig.database) == []
+    rig.post("/reload-config", json=content("5min", now + timedelta(seconds=1)))
+    assert rig.health()["interval"] == stored(rig.folder)["interval"] == "5min"
+    rig.post("/reload-config", json=content("1hour", now + timedelta(seconds=1)))
+    assert rig.health()["interval"] == "1hour", "of two saved in one second, the one that was told last"
+
+
+def test_a_file_from_the_future_does_not_win_for_ever(rig: Running) -> None:
+    interval.save(rig.folder / interval.FILE_NAME, "10min", updated_by="x", now=utcnow() + timedelta(days=9))
+    rig.post("/reload-config", json=content("5min", utcnow()))
+    assert rig.health()["interval"] == "5min"
+
+
+def test_a_disabled_time_comes_with_its_end(rig: Running) -> None:
+    ends_at = utcnow() + timedelta(hours=2)
+    told = content("disabled", utcnow(), disabledUntil=iso(ends_at), resumeInterval="1hour")
+    rig.post("/reload-config", json=told)
+    assert rig.health()["interval"] == "disabled"
+    assert stored(rig.folder) == told
+    assert interval.read(rig.folder / interval.FILE_NAME).in_force(ends_at).interval == "1hour"
+
+
+def test_a_shared_file_is_left_as_it_is(rig: Running) -> None:
+    rig.save("5min")
+    path = rig.folder / interval.FILE_NAME
+    before = path.stat().st_ino
+    rig.post("/reload-config", data=interval.content(path))
+    assert path.stat().st_ino == before
+    assert rig.health()["interval"] == "5min"
+    assert notes(rig.database) == []
+
+
+def test_a_damaged_file_stays_a_fault_until_a_saved_interval_mends_it(rig: Running) -> None:
+    (rig.folder / interval.FILE_NAME).write_text("{")
+    assert rig.post("/reload-config").status_code == 500
+    assert rig.post("/reload-config", data=b"{}").status_code == 500
+    assert rig.health()["interval"] == "20min"
+    assert rig.post("/reload-config", json=content("5min", utcnow())).json() == RELOADED
+    assert rig.health()["interval"] == "5min"
+    assert "config" not in rig.health()["errors"]
+
+
+def test_a_file_that_can_not_be_written_keeps_the_old_schedule(rig: Running) -> None:
+    (rig.folder / interval.FILE_NAME).mkdir()
+    answer = rig.post("/reload-config", json=content("5min", utcnow()))
+    assert answer.status_code == 500
+    assert "cron.json can't be written" in answer.json()["error"]
+    assert rig.health()["interval"] == "20min"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"interval=5min",
+        b"[]",
+        b'"5min"',
+        b'{"interval": "5min"}',
+        b'{"interval": "5min", "updatedAt": "soon"}',
+        b'{"interval": "7min", "updatedAt": "2026-11-23T07:00:00Z"}',
+        b'{"interval": "disabled", "updatedAt": "2026-11-23T07:00:00Z", "disabledUntil": "2026-12-01"}',
+        b"[" * 5000,
+    ],
+)
+def test_a_body_that_is_no_interval_is_refused_and_changes_nothing(rig: Running, body: bytes) -> None:
+    answer = rig.post("/reload-config", data=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("The body can't be used as an interval: ")
+    assert not (rig.folder / interval.FILE_NAME).exists()
+
+
+def test_a_body_that_is_too_large_is_refused(rig: Running) -> None:
+    assert rig.post("/reload-config", data=b" " * 70_000).status_code == 413
+
+
+def test_without_the_token_nothing_is_taken_over(rig: Running) -> None:
+    assert rig.post("/reload-config", token="another", json=content("5min", utcnow())).status_code == 401
+    assert not (rig.folder / interval.FILE_NAME).exists()
+
+
+# The web application and the command
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[tuple[Site, HttpReceiver]]:
+    with HttpReceiver(ok(b"{}")) as service, site(tmp_path, CRON_SERVICE_URL=service.url) as here:
+        yield here, service
+
+
+def test_every_save_on_the_web_sends_what_the_file_holds(told: tuple[Site, HttpReceiver]) -> None:
+    here, service = told
+    admin = here.administrator()
+    admin.post("/api/cron-config", json={"interval": "5min"})
+    until_at = iso(utcnow() + timedelta(hours=3))
+    admin.post("/api/cron-config", json={"interval": "disabled", "until": until_at})
+    first, second = service.requests
+    assert first.json()["interval"] == "5min"
+    assert first.json()["updatedBy"] == "admin"
+    assert second.json() == stored(here.settings.instance_path)
+    assert second.json()["disabledUntil"] == until_at
+    assert interval.received(second.body) == CronConfig(
+        "disabled", second.json()["updatedAt"], "admin", datetime.fromisoformat(until_at or ""), "5min"
+    )
+
+
+def test_the_command_sends_it_too(told: tuple[Site, HttpReceiver]) -> None:
+    here, service = told
+    here.app.test_cli_runner().invoke(args=["interval", "1hour"])
+    [request] = service.requests
+    assert request.json() == stored(here.settings.instance_path)
+
+
+# Two machines
+
+
+@contextlib.contextmanager
+def two_machines(folder: Path, database_url: str) -> Iterator[tuple[Veilleur, Veilleur]]:
+    """Web on one, cron service on the other; the database and the secrets are all they share."""
+    web, cron = Veilleur(folder / "web"), Veilleur(folder / "cron")
+    for each in (web, cron):
+        each.folder.mkdir()
+        each.settings["VEILLEUR_DATABASE_URL"] = database_url
+    web.settings["CRON_SERVICE_URL"] = f"http://127.0.0.1:{cron.cron_port}"
+    with web.web():
+        cron.instance.mkdir(mode=0o700)
+        shutil.copy(web.instance / "secrets.json", cron.instance)
+        with cron.cron():
+            yield web, cron
+
+
+def logged_in(web: Veilleur) -> requests.Session:
+    session = requests.Session()
+    answer = session.post(
+        f"{web.url}/api/auth/login", json={"username": "admin", "password": PASSWORD}, timeout=30
+    )
+    session.headers["X-CSRF-Token"] = answer.json()["csrfToken"]
+    return session
+
+
+def health(web: Veilleur) -> dict[str, Any]:
+    found: dict[str, Any] = requests.get(f"{web.url}/api/cron/health", timeout=30).json()
+    return found
+
+
+def test_two_machines_that_share_no_folder_follow_one_interval(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.url()
+    with two_machines(tmp_path, url) as (web, cron), logged_in(web) as session:
+        for value in ("5min", "1hour"):
+            answer = session.post(f"{web.url}/api/cron-config", json={"interval": value}, timeout=30)
+            assert answer.json() == {"success": True}
+            assert health(web)["interval"] == value
+            assert stored(cron.instance) == stored(web.instance)
+        assert not (cron.instance / "veilleur.db").exists()
+        told = web.finish("flask", "interval", "2hours")
+        assert "In force now." in told.stdout
+        assert stored(cron.instance) == stored(web.instance)
+        database = Database(url)
+        assert [each.before for each in notes(database)] == ["20min", "5min", "1hour"]
+        database.dispose()
+    with cron.cron():  # a new start keeps it
+        address = f"http://127.0.0.1:{cron.cron_port}/health"
+        until(lambda: requests.get(address, timeout=30).json()["interval"] == "2hours", "the interval")
