@@ -20,20 +20,17 @@ class Arrival:
 
 
 def look(session: Session, key: ApiKey, since_at: datetime) -> Arrival:
-    """At most two queries, each by an index."""
+    """At most two queries, each by an index over what has come since."""
     report = _report(session, key, since_at)
     return Arrival(report) if report else Arrival(unreadable=_unreadable(session, key, since_at))
 
 
 def _report(session: Session, key: ApiKey, since_at: datetime) -> Report | None:
-    # A report that notes the use of its key notes the moment in which it came itself.
-    if key.used_at is None or key.used_at < since_at:
-        return None
     query = (
         select(Report)
-        .where(Report.received_at == key.used_at)
+        .where(Report.received_at >= since_at, Report.key_id == key.id)
         .options(joinedload(Report.job).joinedload(Job.server))
-        .order_by(Report.id.desc())
+        .order_by(Report.received_at.desc(), Report.id.desc())
         .limit(1)
     )
     return session.scalar(query)

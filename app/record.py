@@ -25,7 +25,7 @@ from app.upload import Body, Sender
 _CLOCK_AHEAD = timedelta(hours=1)
 _SCHEDULE_AHEAD = timedelta(days=1)
 _SAME_WITHIN = timedelta(minutes=10)
-_KEY_USE_NOTED_EVERY = timedelta(seconds=10)
+_KEY_USE_NOTED_EVERY = timedelta(minutes=1)
 
 # Columns that carry the same name in the parsed report and in the row.
 # fmt: off
@@ -101,7 +101,7 @@ def _take(
     if fingerprint is None:
         return False
     rows = session.connection()
-    report_id = rows.execute(_INSERT_ROW, _row(job, report, times, fingerprint, now)).scalar_one()
+    report_id = rows.execute(_INSERT_ROW, _row(job, report, times, fingerprint, sender, now)).scalar_one()
     kept = {
         "content_type": body.content_type[:100],
         "size_bytes": len(body.raw),
@@ -159,8 +159,11 @@ def _unseen_fingerprint(session: Session, job: Job, report: Report, now: datetim
     return f"{prefix}{now:%Y%m%d%H%M%S}" if same is None else None
 
 
-def _row(job: Job, report: Report, times: Times, fingerprint: str, now: datetime) -> dict[str, Any]:
+def _row(
+    job: Job, report: Report, times: Times, fingerprint: str, sender: Sender, now: datetime
+) -> dict[str, Any]:
     return {
+        "key_id": sender.key_id,
         "job_id": job.id,
         "fingerprint": fingerprint,
         "received_at": now,
@@ -174,7 +177,7 @@ def _row(job: Job, report: Report, times: Times, fingerprint: str, now: datetime
 
 
 def _note_key_use(session: Session, sender: Sender, now: datetime) -> None:
-    # Each report need not write it. That it is the moment the report came tells the page which waits for one.
+    # Once a minute is enough to show on a page; each report need not write it.
     is_old = sender.key_used_at is None or now - sender.key_used_at > _KEY_USE_NOTED_EVERY
     if sender.key_id is not None and is_old:
         session.execute(update(ApiKey).where(ApiKey.id == sender.key_id).values(used_at=now))

@@ -160,10 +160,10 @@ def test_a_key_that_is_in_use_waits_for_what_comes_after_the_page_was_opened(
 ) -> None:
     with time_machine.travel(utcnow()) as clock:
         assert upload(here, here.upload_key) == 200
-        clock.shift(timedelta(seconds=15))
+        clock.shift(timedelta(seconds=2))
         place = admin.get("/connect/1").location
         assert WAITING in admin.get(place).text
-        clock.shift(timedelta(seconds=15))
+        clock.shift(timedelta(seconds=2))
         assert WAITING in admin.get(place).text
         assert upload(here, here.upload_key, backup_body(utcnow(), name="Second")) == 200
         assert "Second on nas reported." in admin.get(place).text

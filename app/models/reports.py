@@ -62,6 +62,7 @@ class Report(Base):
     free_quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     total_quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     assigned_quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    key_id: Mapped[int | None] = mapped_column(BigInteger)  # the upload key it came with
 
     job: Mapped[Job] = relationship()
 

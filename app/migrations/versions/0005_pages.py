@@ -37,6 +37,8 @@ def upgrade() -> None:
     with op.batch_alter_table("api_key", schema=None) as batch_op:
         batch_op.add_column(sa.Column("expires_at", MOMENT, nullable=True))
         batch_op.add_column(sa.Column("origin_id", sa.BigInteger(), nullable=True))
+    with op.batch_alter_table("report", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("key_id", sa.BigInteger(), nullable=True))
     with op.batch_alter_table("channel", schema=None) as batch_op:
         batch_op.add_column(sa.Column("tested_at", MOMENT, nullable=True))
     op.create_table(
