@@ -52,13 +52,8 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["chosen_settings"] = Current(app.extensions[EXTENSION], settings)
     app.extensions["spool"] = Spool(settings.instance_path, settings.spool_max_bytes)
     app.extensions["interval"] = Reader(settings.instance_path / FILE_NAME)
-    app.extensions["cron_client"] = CronClient(
-        settings.cron_service_url,
-        settings.cron_token,
-        connect_seconds=settings.cron_connect_seconds,
-        read_seconds=settings.cron_read_seconds,
-        write_seconds=settings.cron_write_seconds,
-    )
+    app.extensions["cron_client"] = _cron_client(settings, settings.cron_service_url)
+    app.extensions["cron_peers"] = [_cron_client(settings, each) for each in settings.cron_peers]
     csrf.init_app(app)
     babel.init_app(app, locale_selector=languages.chosen, timezone_selector=access.timezone)
     app.before_request(access.enforce)
@@ -70,6 +65,16 @@ def create_app(settings: Settings) -> Flask:
     app.cli.add_command(cron_start)
     _believe_proxies(app, settings.trusted_proxies)
     return app
+
+
+def _cron_client(settings: Settings, url: str) -> CronClient:
+    return CronClient(
+        url,
+        settings.cron_token,
+        connect_seconds=settings.cron_connect_seconds,
+        read_seconds=settings.cron_read_seconds,
+        write_seconds=settings.cron_write_seconds,
+    )
 
 
 def _believe_proxies(app: Flask, count: int) -> None:

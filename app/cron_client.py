@@ -56,7 +56,7 @@ class CronClient:
         answer_limit_bytes: int = 5 * 1024 * 1024,
     ) -> None:
         """A GET takes at most read_seconds and a POST write_seconds, from connecting to the last byte."""
-        self._base_url = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/")
         self._headers = {
             "Accept": "*/*",
             "Accept-Encoding": "identity",
@@ -109,9 +109,9 @@ class CronClient:
         if plain_type := _plain(content_type):
             headers = {**headers, "Content-Type": plain_type}
         request = requests.PreparedRequest()
-        request.prepare(method=method, url=self._base_url, headers=headers, data=body or None)
+        request.prepare(method=method, url=self.base_url, headers=headers, data=body or None)
         # Set afterwards, since preparing would rewrite the query.
-        request.url = f"{self._base_url}/{path}" + _query_part(query)
+        request.url = f"{self.base_url}/{path}" + _query_part(query)
         return request
 
     def _send(self, request: requests.PreparedRequest, exchange: _Exchange) -> requests.Response:

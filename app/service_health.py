@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from flask import current_app
 
 from app import interval
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
+
+log = logging.getLogger(__name__)
 
 _RELOAD_SECONDS = 2.0
 
@@ -29,14 +32,27 @@ def ask() -> dict[str, Any] | None:
 
 
 def tell_interval(path: Path) -> Answer:
-    """Have the service obey the interval that was just saved, also where it has another instance folder.
+    """Have the cron services obey the interval that was just saved, also those with another instance folder.
 
-    Raises CronServiceUnavailable.
+    The answer is that of our own; raises CronServiceUnavailable when it gives none.
     """
     body = b""
     with suppress(interval.IntervalFileDamaged, OSError):  # saved by us, but others may be at it as well
         body = interval.content(path)
-    return client().post(
+    peers: list[CronClient] = current_app.extensions["cron_peers"]
+    for each in peers:
+        try:
+            answer = _tell(each, body)
+        except CronServiceUnavailable as problem:
+            log.warning("%s was not told of the new interval: %s", each.base_url, problem)
+            continue
+        if answer.status != 200:
+            log.warning("%s answered %s to reload-config", each.base_url, answer.status)
+    return _tell(client(), body)
+
+
+def _tell(service: CronClient, body: bytes) -> Answer:
+    return service.post(
         "reload-config", body=body, content_type="application/json", deadline_seconds=_RELOAD_SECONDS
     )
 

@@ -51,6 +51,10 @@ def web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def web_urls(value: str) -> tuple[str, ...]:
+    return tuple(web_url(each) for each in value.split())
+
+
 def optional_web_url(value: str) -> str:
     return web_url(value) if value else ""
 

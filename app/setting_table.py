@@ -44,6 +44,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Where the web application finds the cron service.",
     ),
     Setting(
+        "VEILLEUR_CRON_PEERS",
+        "cron_peers",
+        "",
+        "URLs",
+        checks.web_urls,
+        "Cron services of other machines, separated by spaces, that are told of a saved interval as well.",
+    ),
+    Setting(
         "VEILLEUR_INSTANCE_PATH",
         "instance_path",
         "instance",

@@ -25,6 +25,7 @@ class Settings:
     cron_host: str
     cron_port: int
     cron_service_url: str
+    cron_peers: tuple[str, ...]
     instance_path: Path
     database_url: str
     secret_key: str

@@ -22,7 +22,7 @@ from app.interval import CronConfig
 from app.models import AuditEntry
 from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
 from tests.processes import PASSWORD, Veilleur, until
-from tests.receivers import HttpReceiver, ok
+from tests.receivers import HttpReceiver, ok, refused_port
 from tests.test_cron_service import Running, running
 from tests.web import Site, site
 
@@ -180,22 +180,40 @@ def test_the_command_sends_it_too(told: tuple[Site, HttpReceiver]) -> None:
     assert request.json() == stored(here.settings.instance_path)
 
 
+def test_the_cron_services_of_other_machines_are_told_as_well(tmp_path: Path) -> None:
+    with (
+        HttpReceiver(ok(b"{}")) as own,
+        HttpReceiver(ok(b"{}")) as peer,
+        refused_port() as dead,
+        site(
+            tmp_path,
+            CRON_SERVICE_URL=own.url,
+            VEILLEUR_CRON_PEERS=f"http://127.0.0.1:{dead}  {peer.url}/",
+        ) as here,
+    ):
+        answer = here.administrator().post("/api/cron-config", json={"interval": "5min"})
+        assert answer.json == {"success": True}
+        assert [each.json()["interval"] for each in (*own.requests, *peer.requests)] == ["5min", "5min"]
+        for each in here.app.extensions["cron_peers"]:
+            each._session().close()
+
+
 # Two machines
 
 
 @contextlib.contextmanager
 def two_machines(folder: Path, database_url: str) -> Iterator[tuple[Veilleur, Veilleur]]:
-    """Web on one, cron service on the other; the database and the secrets are all they share."""
-    web, cron = Veilleur(folder / "web"), Veilleur(folder / "cron")
-    for each in (web, cron):
+    """Web and cron service on each; the database and the secrets are all they share."""
+    first, second = Veilleur(folder / "first"), Veilleur(folder / "second")
+    for each, other in ((first, second), (second, first)):
         each.folder.mkdir()
         each.settings["VEILLEUR_DATABASE_URL"] = database_url
-    web.settings["CRON_SERVICE_URL"] = f"http://127.0.0.1:{cron.cron_port}"
-    with web.web():
-        cron.instance.mkdir(mode=0o700)
-        shutil.copy(web.instance / "secrets.json", cron.instance)
-        with cron.cron():
-            yield web, cron
+        each.settings["VEILLEUR_CRON_PEERS"] = f"http://127.0.0.1:{other.cron_port}"
+    with first.web(), first.cron():
+        second.instance.mkdir(mode=0o700)
+        shutil.copy(first.instance / "secrets.json", second.instance)
+        with second.web(), second.cron():
+            yield first, second
 
 
 def logged_in(web: Veilleur) -> requests.Session:
@@ -214,19 +232,21 @@ def health(web: Veilleur) -> dict[str, Any]:
 
 def test_two_machines_that_share_no_folder_follow_one_interval(tmp_path: Path, postgres: Postgres) -> None:
     url = postgres.url()
-    with two_machines(tmp_path, url) as (web, cron), logged_in(web) as session:
-        for value in ("5min", "1hour"):
-            answer = session.post(f"{web.url}/api/cron-config", json={"interval": value}, timeout=30)
+    with two_machines(tmp_path, url) as both:
+        for here, value in zip((*both, both[0]), ("5min", "disabled", "1hour"), strict=True):
+            with logged_in(here) as session:
+                answer = session.post(f"{here.url}/api/cron-config", json={"interval": value}, timeout=30)
             assert answer.json() == {"success": True}
-            assert health(web)["interval"] == value
-            assert stored(cron.instance) == stored(web.instance)
-        assert not (cron.instance / "veilleur.db").exists()
-        told = web.finish("flask", "interval", "2hours")
+            for each in both:
+                assert health(each)["interval"] == stored(each.instance)["interval"] == value
+                enabled = requests.get(f"{each.url}/api/cron-config", timeout=30).json()["enabled"]
+                assert enabled is (value != "disabled")
+        told = both[1].finish("flask", "interval", "2hours")
         assert "In force now." in told.stdout
-        assert stored(cron.instance) == stored(web.instance)
+        assert stored(both[0].instance) == stored(both[1].instance)
         database = Database(url)
-        assert [each.before for each in notes(database)] == ["20min", "5min", "1hour"]
+        assert [each.before for each in notes(database)] == ["20min", "5min", "disabled", "1hour"]
         database.dispose()
-    with cron.cron():  # a new start keeps it
-        address = f"http://127.0.0.1:{cron.cron_port}/health"
+    with both[0].cron():  # a new start keeps it
+        address = f"http://127.0.0.1:{both[0].cron_port}/health"
         until(lambda: requests.get(address, timeout=30).json()["interval"] == "2hours", "the interval")
