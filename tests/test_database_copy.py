@@ -18,7 +18,7 @@ from click.testing import Result
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from app import schema
+from app import database_copy, schema
 from app.clock import utcnow
 from app.database_copy import source, target
 from app.db import Base, Database
@@ -239,8 +239,6 @@ def test_a_row_that_changed_at_the_target_is_found(here: Site, url: str, change:
 
 
 def test_a_change_between_copy_and_end_is_found_by_the_digest(here: Site, url: str) -> None:
-    from app import database_copy
-
     with source.opened(here.settings, utcnow()) as origin, target.opened(url) as made:
         copied = database_copy.copy(origin, made, lambda _rows: None)
         execute(url, "UPDATE server SET name = 'another' WHERE id = 1")
@@ -291,6 +289,8 @@ def test_a_copy_that_is_killed_goes_on_where_it_ended(here: Site, url: str, tmp_
     assert "a copy that is not finished" in refusing.stderr
     finished = veilleur.finish("flask", "db", "copy", "--to", url)
     assert finished.returncode == 0, finished.stderr
+    assert "Copying" in finished.stderr
+    assert "Copying" not in finished.stdout
     total = sum(len(each) for each in wanted.values())
     assert f"Copied {total - counts[-1]} rows; all {total} were read back" in finished.stdout
     assert contents(url) == wanted
@@ -401,8 +401,6 @@ def test_a_sign_of_life_from_another_folder_is_noticed(elsewhere: Site, url: str
 
 
 def test_a_source_that_is_written_to_meanwhile_is_noticed(elsewhere: Site, url: str) -> None:
-    from app import database_copy
-
     with source.opened(elsewhere.settings, utcnow()) as origin, target.opened(url) as made:
         with elsewhere.database.writing() as rows:
             rows.add(Server(machine_id="m", name="n", created_at=NOW))

@@ -101,6 +101,7 @@ def test_defaults_are_as_promised() -> None:
         ("PORT", "96x6"),
         ("PORT", "65535"),
         ("CRON_SERVICE_URL", "ftp://x"),
+        ("VEILLEUR_CRON_PEERS", "http://127.0.0.1:9667 ftp://x"),
         ("VEILLEUR_PUBLIC_READS", "False"),
         ("VEILLEUR_REMINDER", "hourly"),
         ("VEILLEUR_TIMEZONE", "Mars/Base"),
