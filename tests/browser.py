@@ -25,6 +25,8 @@ ARGUMENTS = [
 ]
 SIZES = {"1280": (1280, 900), "390": (390, 844)}
 SCHEMES = ("light", "dark")
+# Each size and each scheme once, for states of one page; the walk through all pages takes all four.
+OPPOSITES = (("1280", "light"), ("390", "dark"))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from app import accounts, clock
 from app.db import Database
 from app.models import ApiKey, LoginFailure, User
 from tests import factories
-from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import Veilleur, until
 from tests.stage import backup_body
 from tests.test_injection import HOSTILE
@@ -222,8 +222,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), OPPOSITES)
 def test_every_page_is_accessible_and_fits_the_screen(
     browser: Browser, veilleur: Veilleur, scheme: str, size: str
 ) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from app import clock
 from app.db import Database
 from tests import factories, receivers
-from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import PASSWORD, Veilleur
 from tests.receivers import HttpReceiver, SmtpReceiver, wait_until
 from tests.stage import backup_body
@@ -197,8 +197,7 @@ def _pages(failing: int) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), OPPOSITES)
 def test_the_pages_can_be_read_by_everybody(
     browser: Browser, veilleur: Veilleur, filled: int, size: str, scheme: str
 ) -> None:

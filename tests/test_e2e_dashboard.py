@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from app import clock
 from app.db import Database
 from tests import factories, fleet
-from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import Veilleur, until
 from tests.stage import backup_body
 
@@ -174,8 +174,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
         yield installed
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), OPPOSITES)
 def test_both_layouts_are_accessible_and_fit_the_screen(
     browser: Browser, busy: Veilleur, size: str, scheme: str
 ) -> None:

@@ -16,7 +16,7 @@ from app import clock
 from app.db import Database
 from app.models import DeliveryAttempt, Job, MaintenanceWindow, Server
 from tests import factories
-from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.conftest import SAMPLES
 from tests.processes import Veilleur
 
@@ -168,8 +168,7 @@ def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
     return not (beside or one["bottom"] <= other["top"] or other["bottom"] <= one["top"])
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), OPPOSITES)
 def test_the_page_of_a_job_is_accessible_and_fits_the_screen_in_every_state(
     browser: Browser, veilleur: Veilleur, jobs: dict[str, int], size: str, scheme: str
 ) -> None:
@@ -306,8 +305,7 @@ def test_without_javascript_the_figures_stand_in_a_table(
     context.close()
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), OPPOSITES)
 def test_a_report_and_its_body_are_accessible_and_fit_the_screen(
     browser: Browser, veilleur: Veilleur, database: Database, jobs: dict[str, int], size: str, scheme: str
 ) -> None:

@@ -15,7 +15,7 @@ from app import clock
 from app.db import Database
 from app.models import Job, JobSchedule
 from tests import factories
-from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import Veilleur
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
@@ -150,8 +150,7 @@ def test_without_scripts_a_button_shows_the_preview_and_keeps_what_was_typed(
     assert visitor.wrong == []
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), OPPOSITES)
 def test_the_editor_is_accessible_and_fits_the_screen(
     browser: Browser, veilleur: Veilleur, database: Database, job_id: int, scheme: str, size: str
 ) -> None:

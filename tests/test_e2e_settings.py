@@ -14,7 +14,7 @@ from app import clock, stored_settings
 from app.db import Database
 from app.models import TaskRun
 from tests import factories
-from tests.browser import SCHEMES, SIZES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import Veilleur
 
 CHECK = "overdue-backup-check"
@@ -109,8 +109,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), OPPOSITES)
 def test_every_page_is_accessible_and_fits_the_screen(
     browser: Browser, veilleur: Veilleur, scheme: str, size: str
 ) -> None:
