@@ -20,6 +20,7 @@ ACTIONS = {
     "global tolerance changed": _l("global tolerance changed"),
     "grouping of messages changed": _l("grouping of messages changed"),
     "interval changed": _l("interval changed"),
+    "interval taken over": _l("interval taken over from another machine"),
     "job deleted": _l("job deleted"),
     "job paused": _l("job paused"),
     "job published": _l("job published"),

@@ -190,7 +190,7 @@ def test_where_a_channel_goes_is_told_without_its_secrets(name: str) -> None:
     ("kind", "config", "told"),
     [
         ("email", CONFIGS["email"], "e-mail to o…@b.example through 127.0.0.1:9"),
-        ("ntfy", CONFIGS["ntfy"], "ntfy 127.0.0.1:9/backups"),
+        ("ntfy", CONFIGS["ntfy"], "ntfy 127.0.0.1:9/…"),
         ("apprise", {"urls": "signal://127.0.0.1:8080/%2B4915112345678/%2B33612345678"}, "+49…78, +33…78"),
         ("apprise", {"urls": "mastodon://secret@example.org"}, "Apprise mastodon://****"),
         ("email", {}, "?"),
