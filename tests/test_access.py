@@ -109,6 +109,7 @@ POST   /settings/keys/{key_id}/rotate          login    403   400      =    =   
 GET    /settings/maintenance                   login    200   200      =    =     =       =       200
 POST   /settings/maintenance/once              login    403   400      =    =     =       =       400
 POST   /settings/maintenance/weekly            login    403   400      =    =     =       =       400
+GET    /settings/maintenance/{window_id}/remove login   403   200      =    =     =       =       200
 POST   /settings/maintenance/{window_id}/remove login   403   302      =    =     =       =       400
 GET    /settings/messages                      login    200   200      =    =     =       =       200
 GET    /settings/messages/{kind}/{language}    login    403   200      =    =     =       =       200

@@ -164,6 +164,9 @@ def test_windows_are_added_shown_and_removed_on_their_page(here: Site, overdue_j
         "sat 22:00 for 240 min, Europe/Paris, server 1",
         "sat 22:00 for 240 min, Europe/Paris, job 1",
     ]
+    asked = admin.get("/settings/maintenance/1/remove").text
+    assert "Remove the window Rack?" in asked
+    assert "by their usual deadline" in asked
     assert admin.post("/settings/maintenance/1/remove").status_code == 302
     assert "Sat 5 Jan 2030, 20:00" not in admin.get("/settings/maintenance").text
     assert admin.post("/settings/maintenance/1/remove").status_code == 404

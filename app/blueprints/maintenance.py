@@ -94,6 +94,14 @@ def _add(form: OnceForm | WeeklyForm) -> ResponseReturnValue | None:
     return redirect(url_for("maintenance.index"))
 
 
+@bp.get(f"/<int(max={_LARGEST_ID}):window_id>/remove")
+@access.administrator
+def confirm_remove(window_id: int) -> str:
+    with database().reading() as rows:
+        window = rows.get(MaintenanceWindow, window_id) or abort(404)
+    return render_template("maintenance/remove.html", window=window)
+
+
 @bp.post(f"/<int(max={_LARGEST_ID}):window_id>/remove")
 @access.administrator
 def remove(window_id: int) -> ResponseReturnValue:
