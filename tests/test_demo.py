@@ -152,6 +152,14 @@ def test_nothing_of_it_is_dated_after_its_end(here: Site) -> None:
             assert rows.scalar(select(func.max(column))) <= NOW + told_later, column
 
 
+def test_a_short_demo_reaches_into_no_future(fresh: Site) -> None:
+    assert run(fresh, "--servers", "1", "--jobs", "1", "--days", "3", "--now", NOW.isoformat()).exit_code == 0
+    made_up = ApiKey.label != "first upload key"  # that one is of the real first start
+    for column in (ApiKey.created_at, ApiKey.used_at, ApiKey.revoked_at):
+        with fresh.database.reading() as rows:
+            assert rows.scalar(select(func.max(column)).where(made_up)) <= NOW, column
+
+
 def test_nothing_of_it_can_ever_be_sent(here: Site) -> None:
     with here.database.reading() as rows:
         for channel in rows.scalars(select(Channel)):

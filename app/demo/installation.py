@@ -51,7 +51,7 @@ class Demo:
     def _fill(self, database: Database, policy: Policy, told: Callable[[], None]) -> Guest | None:
         with database.writing() as session:
             newest_alert = session.scalar(select(func.max(Alert.id))) or 0
-            senders = people.add_keys(session, self._clients, self._began_at)
+            senders = people.add_keys(session, self._clients, self._began_at, self._now)
             ways = messages.add_channels(session, self._began_at, self._now)
             guest = people.add_viewer(session, self._began_at)
         everybody = senders[""]

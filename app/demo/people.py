@@ -45,7 +45,9 @@ def add_viewer(session: Session, now: datetime) -> Guest | None:
     return guest
 
 
-def add_keys(session: Session, clients: Sequence[Client], now: datetime) -> dict[str, Sender]:
+def add_keys(
+    session: Session, clients: Sequence[Client], now: datetime, ends_at: datetime
+) -> dict[str, Sender]:
     """Who carries the reports of each machine, by its name; "" stands for all others. Nobody has the keys."""
     unnamed = {each.machine.name for each in clients if not each.machine.is_named}
     senders = {}
@@ -53,16 +55,16 @@ def add_keys(session: Session, clients: Sequence[Client], now: datetime) -> dict
         accounts.add_key(session, label, accounts.UPLOAD, now)
         senders[name] = Sender(_newest_key(session).id, label, UPLOAD_ADDRESS)
         audit.note(session, actor="admin", action="key added", target=label, now=now, address=ADDRESS)
-    accounts.add_key(session, "Homepage dashboard", accounts.READ, now + 9 * DAY)
-    _newest_key(session).used_at = now + 30 * DAY
+    accounts.add_key(session, "Homepage dashboard", accounts.READ, min(now + 9 * DAY, ends_at))
+    _newest_key(session).used_at = min(now + 30 * DAY, ends_at)
     accounts.add_key(session, "old NAS, sold", accounts.UPLOAD, now + timedelta(hours=1))
-    _newest_key(session).revoked_at = now + 11 * DAY
+    _newest_key(session).revoked_at = min(now + 11 * DAY, ends_at)
     audit.note(
         session,
         actor="admin",
         action="key revoked",
         target="old NAS, sold",
-        now=now + 11 * DAY,
+        now=min(now + 11 * DAY, ends_at),
         address=ADDRESS,
     )
     return senders
