@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app import (
     access,
-    audit,
     calendar_picture,
     checks,
     clock,
@@ -28,6 +27,7 @@ from app import (
     schedule_forms,
     stored_settings,
     timeline_picture,
+    trace,
 )
 from app.db import database
 from app.deadline import Span
@@ -201,21 +201,17 @@ def changing(
         yield job, told, now
         if is_judged:
             record.settings_changed(job, stored_settings.policy_in(rows, access.settings()), now)
-        note(rows, job, action, told, now)
+        note(rows, job, action, told)
 
 
-def note(rows: Session, job: Job, action: str, told: dict[str, str | None], now: datetime) -> None:
+def note(rows: Session, job: Job, action: str, told: dict[str, str | None]) -> None:
     """In the audit log: who did this to the job."""
-    audit.note(
-        rows,
-        actor=access.actor(),
-        action=action,
-        target=f"job {job.id}: {job.name} on {job.server.name}",
-        before=told.get("before"),
-        after=told.get("after"),
-        now=now,
-        address=access.address(),
-    )
+    trace.note(rows, action, target(job), before=told.get("before"), after=told.get("after"))
+
+
+def target(job: Job) -> str:
+    """What the audit log calls a job."""
+    return f"job {job.id}: {job.name} on {job.server.name}"
 
 
 def back(job_id: int, message: str) -> ResponseReturnValue:

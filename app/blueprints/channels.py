@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import access, audit, channel_forms, channels, clock, fallbacks, resend, trial
+from app import access, channel_forms, channels, clock, fallbacks, resend, trace, trial
 from app.channel_forms import ChannelForm
 from app.db import database
 from app.models import Channel
@@ -160,7 +160,7 @@ def _write(rows: Session, form: ChannelForm, before: Channel | None, config: Con
     new = channel_forms.summary(rows, channel)
     if old is not None and secrets:
         new += f"; changed: {', '.join(secrets)}"
-    _note(rows, "channel changed" if before else "channel added", channel.name, before=old, after=new)
+    trace.note(rows, "channel changed" if before else "channel added", channel.name, before=old, after=new)
     return channel.id
 
 
@@ -207,7 +207,7 @@ def _test(channel_id: int, name: str) -> trial.Outcome | None:
     outcome = trial.run(database(), access.settings(), channel_id, clock.utcnow())
     if outcome is not None:
         with database().writing() as rows:
-            _note(rows, "channel tested", name, after=outcome.told)
+            trace.note(rows, "channel tested", name, after=outcome.told)
     return outcome
 
 
@@ -229,7 +229,7 @@ def switch(channel_id: int) -> ResponseReturnValue:
         name, was_enabled = channel.name, channel.enabled
         channel.enabled = enabled
         if enabled != was_enabled:
-            _note(rows, "channel enabled" if enabled else "channel disabled", name)
+            trace.note(rows, "channel enabled" if enabled else "channel disabled", name)
     if enabled:
         flash(_("%(name)s is on; what has waited is sent first.", name=name), "success")
     else:
@@ -256,7 +256,7 @@ def remove(channel_id: int) -> ResponseReturnValue:
         channel = rows.get(Channel, channel_id) or abort(404)
         name, before = channel.name, channel_forms.summary(rows, channel)
         waiting = channels.waiting_count(rows, channel_id)
-        _note(rows, "channel removed", name, before=before, after=f"{waiting} waiting messages dropped")
+        trace.note(rows, "channel removed", name, before=before, after=f"{waiting} waiting messages dropped")
         rows.delete(channel)
     flash(_("%(name)s is removed.", name=name), "success")
     return redirect(url_for("channels.index"))
@@ -269,25 +269,12 @@ def retry(channel_id: int) -> ResponseReturnValue:
     with database().writing() as rows:
         channel = rows.get(Channel, channel_id) or abort(404)
         name, resent = channel.name, resend.send_again(rows, channel_id, now)
-        _note(rows, "channel retried", name, after=f"{resent.given_up} given up, {resent.waiting} waiting")
+        trace.note(
+            rows, "channel retried", name, after=f"{resent.given_up} given up, {resent.waiting} waiting"
+        )
     number = resent.given_up + resent.waiting
     told = ngettext("%(num)s message is sent again.", "%(num)s messages are sent again.", number)
     flash(
         f"{name}: {told}" if number else _("%(name)s: nothing is left to send again.", name=name), "success"
     )
     return _back(channel_id)
-
-
-def _note(
-    rows: Session, action: str, target: str, before: str | None = None, after: str | None = None
-) -> None:
-    audit.note(
-        rows,
-        actor=access.actor(),
-        action=action,
-        target=target,
-        before=before,
-        after=after,
-        now=clock.utcnow(),
-        address=access.address(),
-    )

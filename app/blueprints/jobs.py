@@ -115,7 +115,7 @@ def delete(job_id: int) -> ResponseReturnValue:
     with database().writing() as rows:
         job = job_page.find(rows, job_id, lock=True)
         name = job.name
-        job_page.note(rows, job, "job deleted", {"before": job.name}, clock.utcnow())
+        job_page.note(rows, job, "job deleted", {"before": job.name})
         jobs.forget(rows, job)
     flash(_("%(name)s is deleted.", name=name), "success")
     return redirect(url_for("dashboard.index"))

@@ -8,7 +8,7 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import access, audit, clock, job_forms, maintenance
+from app import access, clock, job_forms, maintenance, trace
 from app.db import database
 from app.maintenance_forms import OnceForm, WeeklyForm
 from app.models import Job, MaintenanceWindow, Server
@@ -116,13 +116,4 @@ def remove(window_id: int) -> ResponseReturnValue:
 def _note(
     rows: Session, action: str, row: MaintenanceWindow, before: str | None = None, after: str | None = None
 ) -> None:
-    audit.note(
-        rows,
-        actor=access.actor(),
-        action=action,
-        target=f"maintenance window {row.id}: {row.name}",
-        before=before,
-        after=after,
-        now=clock.utcnow(),
-        address=access.address(),
-    )
+    trace.note(rows, action, f"maintenance window {row.id}: {row.name}", before=before, after=after)

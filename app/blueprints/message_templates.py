@@ -9,7 +9,7 @@ from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import access, audit, channel_forms, clock, message_templates, wording_forms
+from app import access, channel_forms, clock, message_templates, trace, wording_forms
 from app.db import database
 from app.models import Alert, MessageTemplate
 from app.notify import Message
@@ -171,13 +171,4 @@ def _note(
     before: str | None = None,
     after: str | None = None,
 ) -> None:
-    audit.note(
-        rows,
-        actor=access.actor(),
-        action=action,
-        target=f"{kind} ({language})",
-        before=before,
-        after=after,
-        now=clock.utcnow(),
-        address=access.address(),
-    )
+    trace.note(rows, action, f"{kind} ({language})", before=before, after=after)

@@ -11,7 +11,7 @@ from flask_babel import ngettext
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
-from app import access, audit, clock, quarantine, quarantine_words, stored_settings
+from app import access, quarantine, quarantine_words, stored_settings, trace
 from app.db import database
 from app.models import QuarantinedBody
 from app.reports import UnusableReport
@@ -90,19 +90,7 @@ def retry(body_id: int) -> ResponseReturnValue:
 def _remove(rows: Session, body_id: int, action: str) -> None:
     body = rows.get(QuarantinedBody, body_id) or abort(404)
     rows.delete(body)
-    _note(rows, action, f"quarantined body {body_id}", body.reason[:200])
-
-
-def _note(rows: Session, action: str, target: str, before: str) -> None:
-    audit.note(
-        rows,
-        actor=access.actor(),
-        action=action,
-        target=target,
-        before=before,
-        now=clock.utcnow(),
-        address=access.address(),
-    )
+    trace.note(rows, action, f"quarantined body {body_id}", before=body.reason[:200])
 
 
 @bp.get(f"/{_ID}/raw")
@@ -149,6 +137,7 @@ def delete_older(body_id: int) -> ResponseReturnValue:
     with database().writing() as rows:
         body = rows.get(QuarantinedBody, body_id) or abort(404)
         number = quarantine.remove_older(rows, body.id)
-        _note(rows, "quarantined bodies deleted", f"older than quarantined body {body_id}", str(number))
+        older = f"older than quarantined body {body_id}"
+        trace.note(rows, "quarantined bodies deleted", older, before=str(number))
     flash(ngettext("%(num)s body is deleted.", "%(num)s bodies are deleted.", number), "success")
     return redirect(url_for("quarantine.index"))

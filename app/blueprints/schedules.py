@@ -10,7 +10,17 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app import access, audit, clock, job_forms, record, schedule_forms, schedule_page, stored_settings
+from app import (
+    access,
+    clock,
+    job_forms,
+    job_page,
+    record,
+    schedule_forms,
+    schedule_page,
+    stored_settings,
+    trace,
+)
 from app import schedule_sentences as sentences
 from app.db import database
 from app.models import Job
@@ -64,7 +74,7 @@ def save(job_id: int) -> ResponseReturnValue:
         after = schedule_forms.store(job, entered, now)
         _set_tolerance(rows, job, form.tolerance_seconds(job), now)
         record.schedule_changed(rows, job, stored_settings.policy_in(rows, access.settings()), now)
-        _note(rows, job, "schedule changed", before, after, now)
+        _note(rows, job, "schedule changed", before, after)
         is_in_force = job.expected_source == job_forms.TYPED
     if is_in_force:
         flash(_("Schedule saved. It is in force."), "success")
@@ -103,7 +113,7 @@ def remove(job_id: int) -> ResponseReturnValue:
         if row is not None:
             job.schedules.remove(row)
         record.schedule_changed(rows, job, stored_settings.policy_in(rows, access.settings()), now)
-        _note(rows, job, "schedule removed", before, None, now)
+        _note(rows, job, "schedule removed", before, None)
     flash(_("Schedule removed. The next best source has taken over."), "success")
     return _back(job_id)
 
@@ -155,20 +165,11 @@ def _set_tolerance(rows: Session, job: Job, seconds: int | None, now: datetime) 
             "global" if each is None else f"{each} s" for each in (job.tolerance_seconds, seconds)
         )
         job.tolerance_seconds = seconds
-        _note(rows, job, "tolerance changed", before, after, now)
+        _note(rows, job, "tolerance changed", before, after)
 
 
-def _note(rows: Session, job: Job, action: str, before: str | None, after: str | None, now: datetime) -> None:
-    audit.note(
-        rows,
-        actor=access.actor(),
-        action=action,
-        target=f"job {job.id}: {job.name} on {job.server.name}",
-        before=before,
-        after=after,
-        now=now,
-        address=access.address(),
-    )
+def _note(rows: Session, job: Job, action: str, before: str | None, after: str | None) -> None:
+    trace.note(rows, action, job_page.target(job), before=before, after=after)
 
 
 def _back(job_id: int) -> ResponseReturnValue:

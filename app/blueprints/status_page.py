@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
 
 from flask import (
     Blueprint,
@@ -24,7 +23,7 @@ from sqlalchemy.orm import Session
 from wtforms import BooleanField, StringField, TextAreaField
 from wtforms.validators import Length, Optional
 
-from app import access, audit, badge, clock, public_sentences, publication, watch
+from app import access, badge, clock, public_sentences, publication, trace, watch
 from app.db import database
 from app.models import Job
 from app.notify.cleaning import one_line
@@ -241,5 +240,4 @@ def withdraw(job_id: int) -> ResponseReturnValue:
 
 
 def _note(rows: Session, action: str, target: str, before: str | None, after: str | None) -> None:
-    given: dict[str, Any] = {"before": before, "after": after, "address": access.address()}
-    audit.note(rows, actor=access.actor(), action=action, target=target, now=clock.utcnow(), **given)
+    trace.note(rows, action, target, before=before, after=after)
