@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import os
 import pwd
 import shutil
@@ -12,40 +11,24 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.conftest import unused_port
+from tests.databases import Postgres
 from tests.processes import is_listening, until
 
 _SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    "autovacuum": "off",  # it would visit hundreds of databases that live for a second
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "100",
+    "max_connections": "300",
 }
-
-
-@dataclass(frozen=True)
-class Postgres:
-    """A running server; `url()` names a new, empty database of it."""
-
-    port: int
-    numbers: Iterator[int]
-
-    def url(self) -> str:
-        name = f"veilleur_{next(self.numbers)}"
-        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
-
-    def address(self, name: str) -> str:
-        return f"host=127.0.0.1 port={self.port} user=postgres dbname={name}"
 
 
 def binaries() -> Path | None:
@@ -74,7 +57,7 @@ def running() -> Iterator[Postgres]:
         if user:
             shutil.chown(folder, user)
         with _serving(as_user, programs, folder, port):
-            yield Postgres(port, itertools.count(1))
+            yield Postgres(port)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -135,10 +118,3 @@ def _accepts(port: int) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-@pytest.fixture(scope="session", name="postgres")
-def postgres_server() -> Iterator[Postgres]:
-    """Import it into a test module to use it; one server for all tests of a process."""
-    with running() as server:
-        yield server

@@ -21,8 +21,10 @@ from app import accounts, create_app, installation
 from app.clock import utcnow
 from app.cron_client import CronClient
 from app.db import EXTENSION, Database
+from app.installation import DATABASE_FILE
 from app.models import AuditEntry
 from app.settings import Settings, load
+from tests import databases
 from tests.conftest import unused_port
 
 PASSWORD = "correct horse battery"
@@ -103,7 +105,11 @@ def _first_start() -> FirstStart:
     """Done once and copied for every site, since passwords are slow to hash by intent."""
     folder = Path(tempfile.mkdtemp(prefix="veilleur-tests-"))
     atexit.register(shutil.rmtree, folder)
-    environ = {"VEILLEUR_INSTANCE_PATH": str(folder), "VEILLEUR_ADMIN_PASSWORD": PASSWORD}
+    environ = {
+        "VEILLEUR_INSTANCE_PATH": str(folder),
+        "VEILLEUR_ADMIN_PASSWORD": PASSWORD,
+        **databases.environ_of(folder),
+    }
     settings, told = installation.prepare(load(environ), utcnow())
     assert told is not None
     database = Database(settings.database_url)
@@ -113,10 +119,17 @@ def _first_start() -> FirstStart:
     return FirstStart(folder, told.upload_key)
 
 
+def copy(origin: Path, folder: Path, *, with_database: bool = True) -> None:
+    """An instance folder and what is in its database, which nobody has open."""
+    shutil.copytree(origin, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{DATABASE_FILE}*"))
+    if with_database:
+        databases.copy(origin, folder)
+
+
 @contextmanager
 def site(folder: Path, **environ: str) -> Iterator[Site]:
     """A fresh installation in the folder."""
-    shutil.copytree(_first_start().folder, folder / "instance", dirs_exist_ok=True)
+    copy(_first_start().folder, folder / "instance", with_database="VEILLEUR_DATABASE_URL" not in environ)
     with opened(folder, **environ) as made:
         yield made
 
@@ -124,10 +137,12 @@ def site(folder: Path, **environ: str) -> Iterator[Site]:
 @contextmanager
 def opened(folder: Path, **environ: str) -> Iterator[Site]:
     """`prepare` and `create_app` as the processes call them; nothing listens where the cron service would."""
+    instance = folder / "instance"
     given = {
-        "VEILLEUR_INSTANCE_PATH": str(folder / "instance"),
+        "VEILLEUR_INSTANCE_PATH": str(instance),
         "VEILLEUR_ADMIN_PASSWORD": PASSWORD,
         "CRON_PORT": str(unused_port()),
+        **({} if "VEILLEUR_DATABASE_URL" in environ else databases.environ_of(instance)),
         **environ,
     }
     settings, _again = installation.prepare(load(given), utcnow())

@@ -1,0 +1,127 @@
+"""Where tests get their databases: every folder has one, of the kind that this run is about."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from app import schema
+from app.db import Database
+from app.installation import DATABASE_FILE
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A running server; `url()` names a new, empty database of it."""
+
+    port: int
+
+    def url(self) -> str:
+        return self.create(f"veilleur_{uuid.uuid4().hex}")
+
+    def create(self, name: str, template: str = "template1") -> str:
+        # Copying the files takes half the time of writing each page to the log, which is the default.
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+        return self.url_of(name)
+
+    def drop(self, name: str) -> None:
+        self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def url_of(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+    def address(self, name: str) -> str:
+        return f"host=127.0.0.1 port={self.port} user=postgres dbname={name}"
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@dataclass
+class Run:
+    """What this run is about; set before the first test."""
+
+    postgres: Postgres | None = None  # None: SQLite
+    names: dict[Path, str] = field(default_factory=dict)  # of databases on the server, by the folder
+
+    @property
+    def kind(self) -> str:
+        return POSTGRESQL if self.postgres else SQLITE
+
+
+RUN = Run()
+
+
+def url_of(folder: Path) -> str:
+    """The address of the folder's database, which is empty when it is first asked for."""
+    if RUN.postgres is None:
+        return f"sqlite:///{folder / DATABASE_FILE}"
+    if folder not in RUN.names:
+        RUN.postgres.create(_claim(folder))
+    return RUN.postgres.url_of(RUN.names[folder])
+
+
+def environ_of(folder: Path) -> dict[str, str]:
+    """What a process is told about the database of its instance folder: nothing where it finds it itself."""
+    return {} if RUN.postgres is None else {"VEILLEUR_DATABASE_URL": url_of(folder)}
+
+
+def of(folder: Path) -> Database:
+    """The folder's database, as a process left it there."""
+    return Database(url_of(folder))
+
+
+def with_schema(folder: Path) -> Database:
+    """A new one, with all tables and nothing in them."""
+    copy(_template(), folder)
+    return of(folder)
+
+
+def copy(origin: Path, folder: Path) -> None:
+    """Give the folder what is in the database of another one, to which nothing may be connected."""
+    if RUN.postgres is None:
+        shutil.copyfile(origin / DATABASE_FILE, folder / DATABASE_FILE)
+    else:
+        RUN.postgres.create(_claim(folder), _name(origin))
+
+
+def drop(folder: Path) -> None:
+    """Databases of this folder and of those in it; files go with their folder."""
+    for each in [each for each in RUN.names if each.is_relative_to(folder)]:
+        name = RUN.names.pop(each)
+        if RUN.postgres:
+            RUN.postgres.drop(name)
+
+
+def name_of(url: str) -> str:
+    """On the server, such as `ALTER DATABASE` wants it."""
+    return str(make_url(url).database)
+
+
+def _claim(folder: Path) -> str:
+    return RUN.names.setdefault(folder, _name(folder))
+
+
+def _name(folder: Path) -> str:
+    # The same in every process, for some folders are filled by one and copied by others.
+    return f"veilleur_{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}"
+
+
+@functools.cache
+def _template() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="veilleur-schema-"))
+    atexit.register(shutil.rmtree, folder)
+    schema.upgrade(url_of(folder))
+    return folder
