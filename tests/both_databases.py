@@ -1,25 +1,28 @@
-"""A pytest plugin: one run of the tests is about SQLite, another about PostgreSQL, and neither uses the other.
+"""A pytest plugin: one run of the tests is on SQLite, another on PostgreSQL, and neither uses the other.
 
-Tests that need no database, and those marked `sqlite`, are in the first run alone; those that ask for `postgres`
+Tests without a database, and those marked `sqlite`, are in the first run alone; those that ask for `postgres`
 are in the second alone; all others are in both.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
 
 from app.installation import DATABASE_FILE
 from tests import databases, postgres
-from tests.databases import POSTGRESQL, RUN, SQLITE, Postgres
+from tests.databases import PORT, POSTGRESQL, RUN, SQLITE, Postgres
 
-# Through these a test gets a database; a module that imports none of them has tests without one.
+# Through these a test gets a database.
 DOORS = frozenset(
     f"tests.{name}"
     for name in (
@@ -38,30 +41,29 @@ DOORS = frozenset(
         "web_crash",
     )
 )
-_PORT = "postgres_port"
 _opened: list[str] = []  # SQLite's files, by this process, in the test that runs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--database", choices=[SQLITE, POSTGRESQL], default=SQLITE, help="what the run is about (default: sqlite)"
+        "--database",
+        choices=[SQLITE, POSTGRESQL],
+        default=SQLITE,
+        help="what the run is about (default: sqlite)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_note)
-    if config.option.database == POSTGRESQL:
-        RUN.postgres = _of_the_first_process(config) or _started(config)
+    if hasattr(config, "workerinput"):  # a process of xdist shares the server of the one that started it
+        return
+    RUN.postgres = _started(config) if config.option.database == POSTGRESQL else None
+    os.environ[PORT] = str(RUN.postgres.port) if RUN.postgres else ""
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "sqlite3.connect":
         _opened.append(str(arguments[0]))
-
-
-def _of_the_first_process(config: pytest.Config) -> Postgres | None:
-    given: dict[str, Any] = getattr(config, "workerinput", {})
-    return Postgres(given[_PORT]) if given else None
 
 
 def _started(config: pytest.Config) -> Postgres:
@@ -71,13 +73,6 @@ def _started(config: pytest.Config) -> Postgres:
     stack = contextlib.ExitStack()
     config.add_cleanup(stack.close)
     return stack.enter_context(postgres.running())
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Processes of xdist share the server of the process that starts them."""
-    if RUN.postgres:
-        node.workerinput[_PORT] = RUN.postgres.port
 
 
 def pytest_report_header() -> str:
@@ -94,23 +89,58 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def kinds_of(item: pytest.Item) -> set[str]:
     """The runs in which a test takes part."""
+    if item.get_closest_marker("sqlite"):
+        return {SQLITE}
     if "postgres" in getattr(item, "fixturenames", ()):
         return {POSTGRESQL}
     return {SQLITE, POSTGRESQL} if _uses_database(item) else {SQLITE}
 
 
 def _uses_database(item: pytest.Item) -> bool:
-    """Whether it belongs into both runs."""
-    if item.get_closest_marker("sqlite") or item.get_closest_marker("no_database"):
+    """Whether it belongs into both runs; where this overlooks a database, the first run fails."""
+    if item.get_closest_marker("sqlite") or not isinstance(item, pytest.Function):
         return False
-    if "database" in getattr(item, "fixturenames", ()):
-        return True
-    module = getattr(item, "module", None)
-    return any(_home(each) in DOORS for each in vars(module).values())
+    fixtures = [
+        each.func for definitions in item._fixtureinfo.name2fixturedefs.values() for each in definitions
+    ]
+    return _leads_to_database(frozenset([item.function, *fixtures]))
+
+
+@functools.cache
+def _leads_to_database(starts: frozenset[object]) -> bool:
+    """Whether one of them, or a function or class of the tests that they name, names one of the DOORS."""
+    seen, ahead = set(starts), list(starts)
+    while ahead:
+        for each in _found_in(ahead.pop()):
+            if _home(each) in DOORS:
+                return True
+            if _is_of_tests(each) and each not in seen:
+                seen.add(each)
+                ahead.append(each)
+    return False
+
+
+def _found_in(named: object) -> list[object]:
+    """What stands behind the names in its code, or in its methods' code."""
+    if isinstance(named, type):
+        return [found for each in vars(named).values() for found in _found_in(each)]
+    function = inspect.unwrap(named) if callable(named) else getattr(named, "fget", None)
+    if not inspect.isfunction(function):
+        return []
+    return [function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__]
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _is_of_tests(named: object) -> bool:
+    return (isinstance(named, type) or inspect.isfunction(named)) and named.__module__.startswith("tests.")
 
 
 def _home(named: object) -> str | None:
-    return getattr(named, "__module__", None) or getattr(named, "__name__", None)
+    return named.__name__ if inspect.ismodule(named) else getattr(named, "__module__", None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -135,10 +165,10 @@ def _folder_of(item: pytest.Item) -> set[Path]:
 
 
 @pytest.fixture(scope="session", name="postgres")
-def postgres_server() -> Postgres:
-    """The server of this run."""
-    assert RUN.postgres
-    return RUN.postgres
+def postgres_server() -> Iterator[Postgres]:
+    """The server of this run; in one about SQLite, one for those that copy from there."""
+    with contextlib.nullcontext(RUN.postgres) if RUN.postgres else postgres.running() as server:
+        yield server
 
 
 @pytest.fixture

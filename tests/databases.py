@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
+import os
 import shutil
+import sqlite3
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +20,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from app import schema
-from app.db import Database
+from app.db import Base, Database
 from app.installation import DATABASE_FILE
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -37,6 +42,13 @@ class Postgres:
 
     def drop(self, name: str) -> None:
         self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def shut(self, name: str) -> None:
+        self._run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        self._run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+    def open(self, name: str) -> None:
+        self._run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
 
     def url_of(self, name: str) -> str:
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
@@ -61,7 +73,8 @@ class Run:
         return POSTGRESQL if self.postgres else SQLITE
 
 
-RUN = Run()
+PORT = "VEILLEURS_TESTS_POSTGRES_PORT"  # tells processes that are started by tests what the run is about
+RUN = Run(Postgres(int(os.environ[PORT])) if os.environ.get(PORT) else None)
 
 
 def url_of(folder: Path) -> str:
@@ -69,7 +82,8 @@ def url_of(folder: Path) -> str:
     if RUN.postgres is None:
         return f"sqlite:///{folder / DATABASE_FILE}"
     if folder not in RUN.names:
-        RUN.postgres.create(_claim(folder))
+        with contextlib.suppress(psycopg.errors.DuplicateDatabase):  # another process was asked before
+            RUN.postgres.create(_claim(folder))
     return RUN.postgres.url_of(RUN.names[folder])
 
 
@@ -125,3 +139,52 @@ def _template() -> Path:
     atexit.register(shutil.rmtree, folder)
     schema.upgrade(url_of(folder))
     return folder
+
+
+# Faults
+
+
+NOT_FREE = (sqlite3.OperationalError, psycopg.OperationalError)
+LOCKED = "database is locked|lock timeout"  # in the words of both
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait_seconds: float = 40) -> Iterator[None]:
+    """Another program holds what everybody who writes has to wait for; NOT_FREE when somebody else does."""
+    if RUN.postgres is None:
+        path = folder / DATABASE_FILE
+        with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    with closing(psycopg.connect(RUN.postgres.address(RUN.names[folder]))) as blocker:
+        tables = ", ".join(Base.metadata.tables)
+        blocker.execute(f"SET lock_timeout = {round(wait_seconds * 1000)}".encode())
+        blocker.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE".encode())
+        yield
+
+
+@contextlib.contextmanager
+def missing(folder: Path) -> Iterator[None]:
+    """Nobody reaches the database: its files are moved away, or its server lets nobody in."""
+    if RUN.postgres:
+        RUN.postgres.shut(RUN.names[folder])
+        yield
+        RUN.postgres.open(RUN.names[folder])
+        return
+    aside = folder / "aside"
+    aside.mkdir()
+    for each in folder.glob(f"{DATABASE_FILE}*"):
+        each.rename(aside / each.name)
+    yield
+    assert not (folder / DATABASE_FILE).exists()
+    for each in aside.iterdir():
+        each.rename(folder / each.name)
+    aside.rmdir()
+
+
+def impatient(database: Database, seconds: float = 0.05) -> Database:
+    """The same database for writers that wait hardly at all for others."""
+    if database.is_sqlite:
+        return database.waiting(seconds)
+    return Database(database.engine.url.render_as_string(hide_password=False), wait_seconds=seconds)

@@ -162,6 +162,7 @@ def test_a_damaged_window_is_left_out_and_the_others_hold(database: Database, da
     assert {each.name: each.state for each in _jobs(database)} == {"Photos": "overdue", "Mail": "late"}
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_removing_a_window_does_not_look_through_all_jobs(database: Database) -> None:
     plans: list[str] = []
 
