@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy.engine import make_url
@@ -101,6 +102,13 @@ def with_schema(folder: Path) -> Database:
     """A new one, with all tables and nothing in them."""
     copy(_template(), folder)
     return of(folder)
+
+
+def bare(folder: Path) -> Any:
+    """A connection of the driver itself, for very many small questions."""
+    if RUN.postgres is None:
+        return sqlite3.connect(folder / DATABASE_FILE, isolation_level=None)
+    return psycopg.connect(RUN.postgres.address(RUN.names[folder]), autocommit=True)
 
 
 def copy(origin: Path, folder: Path) -> None:
