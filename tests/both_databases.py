@@ -97,12 +97,10 @@ def kinds_of(item: pytest.Item) -> set[str]:
 
 
 def _uses_database(item: pytest.Item) -> bool:
-    """Whether it belongs into both runs; where this overlooks a database, the first run fails."""
-    if item.get_closest_marker("sqlite") or not isinstance(item, pytest.Function):
+    """Where this overlooks a database, the run on SQLite fails."""
+    if not isinstance(item, pytest.Function):
         return False
-    fixtures = [
-        each.func for definitions in item._fixtureinfo.name2fixturedefs.values() for each in definitions
-    ]
+    fixtures = [each.func for all_ in item._fixtureinfo.name2fixturedefs.values() for each in all_]
     return _leads_to_database(frozenset([item.function, *fixtures]))
 
 
@@ -146,17 +144,18 @@ def _home(named: object) -> str | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     yield
-    opened, _opened[:] = list(_opened), []
+    files = taken(item)
     if RUN.postgres:
-        opened += _left_by_processes(item)
-        assert not opened, f"an SQLite database in the run on PostgreSQL: {opened}"
-    elif not _uses_database(item) and not item.get_closest_marker("sqlite"):
-        assert not opened, f"uses a database, so it must run on both, see tests/both_databases.py: {opened}"
+        assert not files, f"an SQLite database in the run on PostgreSQL: {files}"
+    elif POSTGRESQL not in kinds_of(item) and not item.get_closest_marker("sqlite"):
+        assert not files, f"uses a database, so it must run on both, see tests/both_databases.py: {files}"
 
 
-def _left_by_processes(item: pytest.Item) -> list[str]:
+def taken(item: pytest.Item) -> list[str]:
+    """The SQLite databases that this process has opened for the test, and those that others left behind."""
+    opened, _opened[:] = list(_opened), []
     folders = {*RUN.names, *_folder_of(item)}
-    return [str(file) for folder in folders for file in folder.rglob(DATABASE_FILE)]
+    return opened + [str(file) for folder in folders for file in folder.rglob(DATABASE_FILE)]
 
 
 def _folder_of(item: pytest.Item) -> set[Path]:
