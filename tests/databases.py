@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from app import schema
 from app.db import Base, Database
@@ -147,6 +149,17 @@ def _template() -> Path:
     atexit.register(shutil.rmtree, folder)
     schema.upgrade(url_of(folder))
     return folder
+
+
+def number_anew(rows: Session) -> None:
+    """Have numbers go on after the highest that is left, as SQLite's do by themselves."""
+    if RUN.postgres:
+        rows.flush()
+        for table in (each for each in Base.metadata.sorted_tables if "id" in each.columns):
+            sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
+            rows.execute(
+                text(f"SELECT setval({sequence}, coalesce(max(id), 0) + 1, false) FROM {table.name}")
+            )
 
 
 # Faults

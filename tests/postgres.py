@@ -31,6 +31,10 @@ _SETTINGS = {
 }
 
 
+# Where that is possible, the server ends even when the tests are killed.
+_WITH_US = [shutil.which("setpriv"), "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+
+
 def binaries() -> Path | None:
     """Where the server's programs are: on the path, or where Debian has them."""
     found = shutil.which("initdb")
@@ -93,7 +97,7 @@ def _serving(
         assert made.wait(120) == 0, log.read_text()
         options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         server = as_user(
-            [programs / "postgres", "-D", data, "-p", str(port), *options],
+            [*_WITH_US, programs / "postgres", "-D", data, "-p", str(port), *options],
             cwd=folder,
             stdout=output,
             stderr=output,

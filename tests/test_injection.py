@@ -85,6 +85,7 @@ def empty(site: Site) -> None:
         ):
             rows.execute(delete(each))
         rows.execute(update(Total).values(value=0))
+        databases.number_anew(rows)
 
 
 @pytest.fixture
