@@ -77,6 +77,8 @@ class Run:
 
 
 PORT = "VEILLEURS_TESTS_POSTGRES_PORT"  # tells processes that are started by tests what the run is about
+# Two processes that ask for one folder: the second to come, or in the same moment.
+_MADE_BY_ANOTHER = (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)
 RUN = Run(Postgres(int(os.environ[PORT])) if os.environ.get(PORT) else None)
 
 
@@ -85,7 +87,7 @@ def url_of(folder: Path) -> str:
     if RUN.postgres is None:
         return f"sqlite:///{folder / DATABASE_FILE}"
     if folder not in RUN.names:
-        with contextlib.suppress(psycopg.errors.DuplicateDatabase):  # another process was asked before
+        with contextlib.suppress(*_MADE_BY_ANOTHER):
             RUN.postgres.create(_claim(folder))
     return RUN.postgres.url_of(RUN.names[folder])
 
