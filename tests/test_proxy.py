@@ -23,6 +23,7 @@ import app as product
 from app import create_app, installation
 from app.clock import utcnow
 from app.cron_client import CronClient, CronServiceUnavailable, safe_path
+from app.db import EXTENSION
 from app.settings import load
 from tests import databases, fake_cron
 from tests.fake_cron import BROKEN, ENDLESS, FakeCron
@@ -130,6 +131,7 @@ def running_site(service: FakeCron, tmp_path_factory: pytest.TempPathFactory) ->
     server.shutdown()
     thread.join(10)
     server.server_close()
+    app.extensions[EXTENSION].dispose()
 
 
 @pytest.fixture
