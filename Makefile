@@ -24,7 +24,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@echo "All tests, on SQLite:"
 	$(BIN)/pytest
+	@echo "Those that use a database, on PostgreSQL:"
+	$(BIN)/pytest --database postgresql
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from app import schema
 from app.db import Database
+from tests import databases
+
+pytest_plugins = ["tests.both_databases"]
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
@@ -79,9 +81,7 @@ _OTHER_SETTINGS = ("HOST", "PORT", "CRON_HOST", "CRON_PORT", "CRON_SERVICE_URL")
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty SQLite database with the schema."""
-    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
-    schema.upgrade(url)
-    made = Database(url)
+    """An empty database with the schema."""
+    made = databases.with_schema(tmp_path)
     yield made
     made.dispose()

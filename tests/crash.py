@@ -99,18 +99,13 @@ class Tally:
         return "\n".join(f"{name:32} {value}" for name, value in rows.items())
 
 
-def kill_cron(
-    folder: Path, kills: int, seed: int, *, jobs: int = JOBS, database_url: str | None = None
-) -> Tally:
+def kill_cron(folder: Path, kills: int, seed: int, *, jobs: int = JOBS) -> Tally:
     """Kill the cron service again and again while jobs become overdue, then let it finish; what was counted.
 
     A message that was on its way at the kill may come twice, with the same id: it is counted as in flight.
     """
     chance, tally = random.Random(seed), Tally()  # noqa: S311  (no secret)
-    settings = dict(crowd.SETTINGS)
-    if database_url:
-        settings["VEILLEUR_DATABASE_URL"] = database_url
-    veilleur = Veilleur(folder, settings)
+    veilleur = Veilleur(folder, dict(crowd.SETTINGS))
     with HttpReceiver() as first, HttpReceiver() as second, _installed(veilleur, jobs) as database:
         receivers = {"first": first, "second": second}
         for name, receiver in receivers.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import select
 
+from app.models import Job, Report
 from tests.processes import PASSWORD, Process, Veilleur
 from tests.stage import backup_body
 
@@ -92,11 +93,12 @@ class Running:
         return found
 
     def stored(self) -> list[str]:
-        """The jobs of this test, one for each report that is in the database; read by another program."""
-        with contextlib.closing(sqlite3.connect(self.database)) as connection:
-            rows = connection.execute("SELECT job.name FROM report JOIN job ON job.id = report.job_id")
-            mine = f"{self.test}:"
-            return sorted(name.removeprefix(mine) for (name,) in rows if name.startswith(mine))
+        """The jobs of this test, one for each report that is in the database."""
+        database, mine = self.veilleur.database(), f"{self.test}:"
+        with database.reading() as rows:
+            names = rows.scalars(select(Job.name).join(Report, Report.job_id == Job.id)).all()
+        database.dispose()
+        return sorted(name.removeprefix(mine) for name in names if name.startswith(mine))
 
     def spooled(self) -> list[Path]:
         return sorted((self.veilleur.instance / "spool").glob("*.report"))
@@ -121,17 +123,6 @@ def running(folder: Path, *, veilleur: Veilleur | None = None, **settings: str) 
         admin.headers["X-CSRF-Token"] = answer.json()["csrfToken"]
         yield found
         admin.close()
-
-
-@contextlib.contextmanager
-def locked(database: Path) -> Iterator[None]:
-    """Another program holds a write transaction."""
-    blocker = sqlite3.connect(database, isolation_level=None, timeout=PATIENCE_SECONDS)
-    blocker.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        blocker.close()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import os
 import pwd
 import shutil
@@ -12,40 +11,28 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.conftest import unused_port
+from tests.databases import Postgres
 from tests.processes import is_listening, until
 
 _SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    "autovacuum": "off",  # it would visit hundreds of databases that live for a second
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "100",
+    "max_connections": "300",
 }
 
 
-@dataclass(frozen=True)
-class Postgres:
-    """A running server; `url()` names a new, empty database of it."""
-
-    port: int
-    numbers: Iterator[int]
-
-    def url(self) -> str:
-        name = f"veilleur_{next(self.numbers)}"
-        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
-
-    def address(self, name: str) -> str:
-        return f"host=127.0.0.1 port={self.port} user=postgres dbname={name}"
+# Where that is possible, the server ends even when the tests are killed.
+_WITH_US = [shutil.which("setpriv"), "--pdeathsig", "INT"] if shutil.which("setpriv") else []
 
 
 def binaries() -> Path | None:
@@ -74,7 +61,7 @@ def running() -> Iterator[Postgres]:
         if user:
             shutil.chown(folder, user)
         with _serving(as_user, programs, folder, port):
-            yield Postgres(port, itertools.count(1))
+            yield Postgres(port)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -110,7 +97,7 @@ def _serving(
         assert made.wait(120) == 0, log.read_text()
         options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         server = as_user(
-            [programs / "postgres", "-D", data, "-p", str(port), *options],
+            [*_WITH_US, programs / "postgres", "-D", data, "-p", str(port), *options],
             cwd=folder,
             stdout=output,
             stderr=output,
@@ -135,10 +122,3 @@ def _accepts(port: int) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-@pytest.fixture(scope="session", name="postgres")
-def postgres_server() -> Iterator[Postgres]:
-    """Import it into a test module to use it; one server for all tests of a process."""
-    with running() as server:
-        yield server

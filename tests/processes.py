@@ -15,6 +15,8 @@ from pathlib import Path
 
 import requests
 
+from app.db import Database
+from tests import databases
 from tests.conftest import CHECKOUT, unused_port
 
 PASSWORD = "correct horse battery"
@@ -125,7 +127,12 @@ class Veilleur:
             "VEILLEUR_ADMIN_PASSWORD": PASSWORD,
             "PYTHONUNBUFFERED": "1",
         }
-        return {**os.environ, **own, **self.settings}
+        kind = {} if "VEILLEUR_DATABASE_URL" in self.settings else databases.environ_of(self.instance)
+        return {**os.environ, **own, **kind, **self.settings}
+
+    def database(self) -> Database:
+        """What the processes work on, to look into and to prepare."""
+        return databases.of(self.instance)
 
     @contextlib.contextmanager
     def web(self) -> Iterator[Process]:

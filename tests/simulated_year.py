@@ -27,6 +27,7 @@ from app.clock import iso
 from app.models import Job, JobSchedule
 from app.record import Body
 from app.reports import parse
+from tests import databases
 from tests.model_of_overdue import ModelJob
 from tests.stage import POLICY, SENDER, backup_body, new_database, send
 from tests.year_of_clients import (
@@ -81,8 +82,9 @@ class Year:
         self._seed, self._every, self._probed = seed, every, probed
         self._chance = random.Random(f"{seed} checks")  # noqa: S311  (no secret)
         self._database = new_database(folder)
-        event.listen(self._database.engine, "connect", _hurry)
-        self._look = sqlite3.connect(folder / "veilleur.db", isolation_level=None)
+        if self._database.is_sqlite:
+            event.listen(self._database.engine, "connect", _hurry)
+        self._look = databases.bare(folder)
         self._models: dict[int, ModelJob] = {}
         self._ids: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
@@ -211,8 +213,7 @@ class Year:
     # What the real code is given
 
     def _learn_id(self, client: Client) -> None:
-        query = "SELECT id FROM job WHERE backup_id = ?"
-        (job_id,) = self._look.execute(query, (f"DB-{client.number}",)).fetchone()
+        ((job_id,),) = self._look.execute(f"SELECT id FROM job WHERE backup_id = 'DB-{client.number}'")
         self._ids[client.number], self._numbers[job_id] = job_id, client.number
 
     def _take(self, client: Client, arrival: Arrival, now: datetime) -> bool:
@@ -239,8 +240,8 @@ class Year:
 
     def _compare_alerts(self, expected: Counter[tuple[int, str]], now: datetime, when: str) -> None:
         found = Counter[tuple[int, str]]()
-        query = "SELECT id, job_id, kind FROM alert WHERE id > ? ORDER BY id"
-        for alert_id, job_id, kind in self._look.execute(query, (self._newest_alert,)):
+        query = f"SELECT id, job_id, kind FROM alert WHERE id > {self._newest_alert} ORDER BY id"
+        for alert_id, job_id, kind in self._look.execute(query):
             self._newest_alert = alert_id
             found[self._numbers[job_id], kind] += 1
             self.tally.kinds[kind] += 1

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from app import record, schema
+from app import record
 from app.checks import Policy
 from app.clock import iso
 from app.db import Database
 from app.models import Alert, Channel, Job
 from app.reports import parse
 from app.upload import Body, Sender
+from tests import databases
 
 SAMPLES = Path(__file__).parent / "samples"
 POLICY = Policy(tolerance_seconds=3600, reminder="every_day")
@@ -23,9 +24,7 @@ NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
 
 def new_database(folder: Path) -> Database:
-    url = f"sqlite:///{folder / 'veilleur.db'}"
-    schema.upgrade(url)
-    return Database(url)
+    return databases.with_schema(folder)
 
 
 def backup_body(

@@ -15,7 +15,7 @@ from app import diagnosis, lease, presentation
 from app.clock import utcnow
 from app.diagnosis import Disk
 from app.models import Heartbeat
-from tests import factories
+from tests import databases, factories
 from tests.web import LoggedIn, Site, site
 
 PAGE = "/settings/about"
@@ -44,7 +44,7 @@ def test_it_names_versions_database_and_licences(admin: LoggedIn) -> None:
         r"Python 3\.\d+\.\d+",
         r"Flask \d",
         r"SQLAlchemy 2\.",
-        r"Kind SQLite 3\.",
+        r"Kind PostgreSQL 1\d" if databases.RUN.postgres else r"Kind SQLite 3\.",
         r"Schema 000\d",
         r"Size \d",
         r"uplot 1\.\d+\.\d+ MIT",

@@ -21,7 +21,7 @@ from app.delivery import Courier
 from app.models import Job
 from tests.processes import Veilleur
 from tests.visitors import Call, Row, Visitors, answered, furnish, read_table
-from tests.web import PASSWORD, LoggedIn, Site, site
+from tests.web import PASSWORD, LoggedIn, Site, log_in, site
 
 # A line for every route, sent without a body: what each visitor gets. "login" is the way to the login page,
 # "=" is what a stranger gets. The visitors, from left to right: nobody; a viewer and an administrator with
@@ -306,7 +306,8 @@ def test_nothing_changes_on_any_token_but_the_one_of_this_session_in_its_place(
     here = visitors.here
     client = here.stranger()
     planted = client.get("/api/csrf").json["csrfToken"]
-    admin = LoggedIn(client, "admin", PASSWORD)
+    assert log_in(client, "admin", PASSWORD).status_code == 200
+    admin = LoggedIn(client)
     tokens = {"own": admin.token, "foreign": here.administrator().token, "planted": planted}
     for row in changing():
         furnish(here)

@@ -30,6 +30,8 @@ from tests import factories
 from tests.stage import backup_body, send
 from tests.web import Site, site
 
+pytestmark = pytest.mark.sqlite("archives of a file; test_archive_postgresql.py has those of a server")
+
 PASSPHRASE = "a passphrase long enough"
 TASK = "installation-backup"
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from app.clock import utcnow
-from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
+from tests.databases import Postgres
 from tests.processes import until
 from tests.stage import backup_body
 from tests.web import PASSWORD, Site, log_in, site

@@ -145,6 +145,7 @@ def test_a_look_reads_a_bounded_part_and_the_next_goes_on(
     assert len(exported.splitlines()) == 2
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_a_page_costs_few_queries_and_none_of_them_scans_the_log(here: Site, admin: LoggedIn) -> None:
     fill(here.database, 5000)
     asked: list[tuple[str, object]] = []

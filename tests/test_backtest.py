@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,13 +33,6 @@ POLICY = Policy(tolerance_seconds=3600, reminder="onetime")
 DAILY = Schedule(repeat="1D", days=frozenset(), zone="UTC", anchor_at=NOON)
 SMALL = Body(b"{}", "application/json")
 BACKUP = parse(backup_body(NOON), "application/json")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 def no_allowance(_expected_at: datetime, _deadline_at: datetime) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event, update
@@ -29,16 +27,8 @@ from tests.couriers import (
     tell,
     webhook,
 )
-from tests.stage import new_database
 
 SECRET = "tk_verysecrettoken123"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 def _failing(database: Database) -> list[FailingChannel]:

@@ -472,6 +472,7 @@ def test_pages_ask_as_many_queries_for_many_channels_as_for_one(here: Site) -> N
     assert max(few) <= 7
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_the_last_messages_are_read_from_the_index_without_sorting(here: Site) -> None:
     with here.database.reading() as rows:
         plans: list[str] = []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event, select
@@ -14,18 +12,11 @@ from app import checks
 from app.checks import Policy
 from app.db import Database
 from app.models import Alert, Delivery, Job
-from tests.stage import NOON, POLICY, add_channel, alert_kinds, backup_body, new_database, only_job, send
+from tests.stage import NOON, POLICY, add_channel, alert_kinds, backup_body, only_job, send
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 def _state(database: Database) -> str:
@@ -117,6 +108,7 @@ def test_more_jobs_than_a_batch_are_all_decided(database: Database, monkeypatch:
     assert (result.overdue_jobs, result.alerts) == (20, 20)
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_a_pass_with_nothing_due_reads_one_index_entry_and_writes_nothing(database: Database) -> None:
     send(database, backup_body(NOON), NOON)
     statements: list[str] = []

@@ -17,7 +17,7 @@ from app import checks, record
 from app.cron.tasks import CHECK, TASKS
 from app.db import Database
 from app.models import Alert, Job, JobSchedule
-from tests.stage import POLICY, alert_kinds, backup_body, new_database, only_job, send
+from tests.stage import POLICY, alert_kinds, backup_body, only_job, send
 from tests.test_cron_service import Running, past_run, running
 
 MINUTE = timedelta(minutes=1)
@@ -171,13 +171,6 @@ def test_small_corrections_around_a_check_repeat_and_skip_nothing(tmp_path: Path
 
 
 # A report that came while our own clock was wrong
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 def _type_daily(database: Database, anchor_at: datetime) -> None:

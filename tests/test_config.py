@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import resource
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import pytest
 import time_machine
 
 from app import interval
+from tests import databases
 from tests.receivers import HttpReceiver, status
 from tests.web import LoggedIn, Site, site
 
@@ -241,11 +241,9 @@ def test_a_file_that_can_not_be_replaced_is_an_error_and_leaves_nothing_behind(
 def test_without_a_place_for_its_trace_nothing_is_changed(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         admin = here.administrator()
-        here.app.extensions["database"] = here.database.waiting(0.02)
-        blocker = sqlite3.connect(here.settings.instance_path / "veilleur.db", isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")
-        answer = admin.post(URL, json={"interval": "5min"})
-        blocker.close()
+        here.app.extensions["database"] = databases.impatient(here.database)
+        with databases.locked(here.settings.instance_path):
+            answer = admin.post(URL, json={"interval": "5min"})
         assert (answer.status_code, answer.json) == (500, NOT_SAVED)
         assert not here.interval_file.exists()
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
+from tests import databases
 from tests.crash import kill_cron
-from tests.postgres import Postgres, postgres_server  # noqa: F401
 from tests.web_crash import kill_web
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("sqlite", 10), ("postgresql", 6)])
-def test_a_cron_service_killed_at_any_moment_loses_no_alert_and_no_message(
-    kind: str, kills: int, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    url = None
-    if kind == "postgresql":
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.url()
-    found = kill_cron(tmp_path, kills, seed=7, jobs=200, database_url=url)
+def test_a_cron_service_killed_at_any_moment_loses_no_alert_and_no_message(tmp_path: Path) -> None:
+    kills = 6 if databases.RUN.postgres else 10
+    found = kill_cron(tmp_path, kills, seed=7, jobs=200)
     assert found.kills.total() == kills
     assert found.recorded == found.expected, found.table()
     assert (found.lost, found.unknown) == (0, 0), found.table()

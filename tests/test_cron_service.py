@@ -34,6 +34,7 @@ from app.delivery import Courier
 from app.interval import FILE_NAME, Reader
 from app.models import AuditEntry, TaskRun
 from app.settings import Settings, load
+from tests import databases
 from tests.conftest import CHECKOUT, unused_port
 
 TOKEN = "the shared token"
@@ -55,7 +56,7 @@ def settings_for(folder: Path, **variables: str) -> Settings:
     return load(
         {
             "VEILLEUR_INSTANCE_PATH": str(folder),
-            "VEILLEUR_DATABASE_URL": f"sqlite:///{folder / 'veilleur.db'}",
+            "VEILLEUR_DATABASE_URL": databases.url_of(folder),
             "VEILLEUR_CRON_TOKEN": TOKEN,
             **variables,
         }

@@ -39,10 +39,12 @@ from app.models import (
 )
 from tests import factories
 from tests.conftest import CHECKOUT
-from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
+from tests.databases import Postgres
 from tests.processes import Veilleur, until
 from tests.stage import backup_body
 from tests.web import PASSWORD, Site, log_in, opened, site
+
+pytestmark = pytest.mark.sqlite("copies from SQLite to a server")
 
 NOW = datetime(2026, 11, 25, 14, 7, 31, tzinfo=UTC)
 JSON = {"Content-Type": "application/json"}

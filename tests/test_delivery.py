@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,17 +19,10 @@ from app.delivery import Courier
 from app.models import Delivery, DeliveryAttempt, Job
 from app.outbox import Claim, Outcome
 from app.settings import Settings, load
-from tests import receivers
-from tests.stage import POLICY, add_channel, backup_body, new_database, send
+from tests import databases, receivers
+from tests.stage import POLICY, add_channel, backup_body, send
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 @pytest.fixture
@@ -215,20 +206,21 @@ def test_what_waits_behind_an_earlier_message_keeps_nobody_busy(database: Databa
 
 
 def test_what_was_sent_while_the_database_is_locked_is_noted_later_and_not_sent_again(
-    database: Database, settings: Settings, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, database: Database, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Flask("test")
     Babel(app)
-    courier = Courier(app, database.waiting(0.05), settings, utcnow)
+    impatient = databases.impatient(database)
+    courier = Courier(app, impatient, settings, utcnow)
     courier.start()
     with receivers.HttpReceiver(receivers.slow(0.5)) as http:
         _webhook(database, "hook", http.url)
         _job_overdue(database)
         courier.wake()
         receivers.wait_until(lambda: http.requests)
-        with closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as blocker:
-            blocker.execute("BEGIN IMMEDIATE")
+        with databases.locked(tmp_path):
             receivers.wait_until(lambda: "the outcome of delivery 1 can't be written" in caplog.text, 20)
         receivers.wait_until(lambda: _deliveries(database)[0].status == "sent", 20)
         courier.stop()
+        impatient.dispose()
         assert len(http.requests) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from app.db import Database
 from app.delivery import Courier
 from app.models import Channel, Delivery
 from app.settings import load
-from tests import receivers
+from tests import databases, receivers
 from tests.couriers import (
     DAY,
     REFUSED,
@@ -39,13 +39,6 @@ from tests.processes import Veilleur
 from tests.stage import add_channel, new_database
 
 MAIL_STAGES = ("connect", "hello", "sender", "recipient", "data")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 def _mail(database: Database, name: str, port: int, to: str = "ops@b.example") -> int:
@@ -176,7 +169,7 @@ def test_a_mail_that_was_taken_without_a_word_comes_again_under_the_same_number(
 def test_an_attempt_that_hangs_does_not_hold_up_the_stop_of_the_service(tmp_path: Path) -> None:
     veilleur = Veilleur(tmp_path, {"VEILLEUR_DELIVERY_SECONDS": "300"})
     assert veilleur.finish("flask", "db", "upgrade").returncode == 0
-    database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+    database = veilleur.database()
     with receivers.HttpReceiver(receivers.hang()) as stuck:
         webhook(database, "stuck", stuck.url)
         tell(database, add_job(database), "overdue")
@@ -271,14 +264,12 @@ def test_what_was_sent_while_the_database_is_locked_is_not_sent_again(
         http.behaviour = _ok_when_released
         tell(database, job_id, "recovered")
         receivers.wait_until(lambda: len(http.requests) == 2)
-        blocker = sqlite3.connect(tmp_path / "veilleur.db", isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")
-        http.release()
-        receivers.wait_until(lambda: "can't be written: database is locked" in caplog.text, 30)
-        now.ahead = DAY  # the claim ran out long ago
-        receivers.wait_until(lambda: "have to wait for the database" in caplog.text, 30)
-        blocker.execute("ROLLBACK")
-        blocker.close()
+        with databases.locked(tmp_path):
+            http.release()
+            written = re.compile(f"can't be written: .*({databases.LOCKED})")
+            receivers.wait_until(lambda: written.search(caplog.text), 30)
+            now.ahead = DAY  # the claim ran out long ago
+            receivers.wait_until(lambda: "have to wait for the database" in caplog.text, 30)
         receivers.wait_until(lambda: deliveries(database)[1].status == "sent", 30)
         made.settle(10)
         made.stop()

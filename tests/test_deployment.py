@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
+from sqlalchemy import select
 
+from app.models import AuditEntry
 from tests import nginx
 from tests.conftest import SAMPLES
 from tests.nginx import DEPLOY, Front
@@ -156,11 +157,12 @@ def test_a_claimed_address_does_not_reach_the_audit_log(way: Way) -> None:
     wrong = {"username": f"nobody-{way.name}", "password": "wrong wrong"}
     answer = session.post(way.base + "api/auth/login", json=wrong, headers=claims, timeout=20)
     assert answer.status_code == 401
-    with sqlite3.connect(way.front.veilleur.instance / "veilleur.db") as rows:
-        noted = rows.execute(
-            "SELECT address FROM audit_entry WHERE target = ?", (f"nobody-{way.name}",)
-        ).fetchall()
-    assert noted == [("127.0.0.1",)]
+    database = way.front.veilleur.database()
+    with database.reading() as rows:
+        query = select(AuditEntry.address).where(AuditEntry.target == f"nobody-{way.name}")
+        noted = rows.scalars(query).all()
+    database.dispose()
+    assert noted == ["127.0.0.1"]
     answer = session.get(way.base, headers=claims, allow_redirects=False, timeout=20)
     assert "evil" not in answer.headers["Location"]
 

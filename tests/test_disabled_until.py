@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from app.cron.tasks import CHECK, TASKS, Task
 from app.db import Database
 from app.interval import CronConfig, EndRefused, IntervalFileDamaged, Reader, read, resume, save
 from app.models import Alert, AuditEntry
+from tests import databases
 from tests.stage import backup_body, send
 from tests.test_cron_service import Counted, Running, past_run, running, until
 from tests.web import LoggedIn, Site, site
@@ -416,13 +416,11 @@ def test_an_end_that_can_not_be_written_down_is_in_force_all_the_same_and_is_tri
         running(tmp_path, {CHECK: Task(Counted(), None)}) as rig,
     ):
         until(lambda: rig.health()["interval"] == "disabled", "the file")
-        blocker = sqlite3.connect(tmp_path / "veilleur.db", isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")
-        traveller.move_to(END)
-        until(lambda: "could not be written down" in caplog.text, "the failure")
-        assert rig.health()["interval"] == "5min"
-        assert content(path) == WRITTEN
-        blocker.close()
+        with databases.locked(tmp_path):
+            traveller.move_to(END)
+            until(lambda: "could not be written down" in caplog.text, "the failure")
+            assert rig.health()["interval"] == "5min"
+            assert content(path) == WRITTEN
         assert_written_down(rig)
 
 

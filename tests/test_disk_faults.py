@@ -18,7 +18,7 @@ import pytest
 from app import installation
 from app.clock import utcnow
 from app.settings import SettingError, Settings, load
-from tests import faults, receivers
+from tests import databases, faults, receivers
 from tests.faults import CHECK, Running, running
 from tests.processes import Veilleur, until
 
@@ -56,6 +56,7 @@ def recovers(here: Running, expected: list[str]) -> None:
     assert here.web.child.poll() is None
 
 
+@pytest.mark.sqlite("test_disk_faults_postgresql.py locks a server")
 def test_a_database_locked_by_another_program_loses_no_report_and_no_alert(here: Running) -> None:
     with receivers.HttpReceiver() as hook:
         added = here.veilleur.finish("flask", "channel", "add", "webhook", "hook", f"url={hook.url}")
@@ -63,7 +64,7 @@ def test_a_database_locked_by_another_program_loses_no_report_and_no_alert(here:
         assert here.save("30min").json() == {"success": True}
         assert here.upload_silent("silent").json() == {"success": True}
         names = [f"job {number}" for number in range(12)]
-        with faults.locked(here.database), ThreadPoolExecutor(20) as pool:
+        with databases.locked(here.veilleur.instance), ThreadPoolExecutor(20) as pool:
             uploads = [pool.submit(here.upload, name) for name in names]
             saving, logging_in = pool.submit(here.save, "1min"), pool.submit(here.log_in)
             assert here.get("/").status_code == 200
@@ -86,6 +87,7 @@ def test_a_database_locked_by_another_program_loses_no_report_and_no_alert(here:
     assert "database is locked" in here.web.output
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_deleted_database_is_noticed_and_nothing_goes_into_the_unlinked_file(
     here: Running, tmp_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_deleted_database_is_noticed_and_nothing_goes_into_the_unlinked_file(
     here.assert_discreet_logs()
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_database_replaced_by_its_backup_is_opened_anew(here: Running, tmp_path: Path) -> None:
     assert here.upload("before").json() == {"success": True}
     backup = tmp_path / "backup.db"
@@ -131,6 +134,7 @@ def start(folder: Path) -> Settings:
     return installation.prepare(load({"VEILLEUR_INSTANCE_PATH": str(folder / "instance")}), utcnow())[0]
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_start_without_the_database_says_that_a_new_one_is_made(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +149,7 @@ def test_a_start_without_the_database_says_that_a_new_one_is_made(
     assert len(caplog.messages) == 1
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_database_that_is_garbage_is_told_and_its_reports_are_kept(here: Running, tmp_path: Path) -> None:
     assert here.upload("before").json() == {"success": True}
     good, bad = tmp_path / "good.db", tmp_path / "bad.db"
@@ -167,6 +172,7 @@ def test_a_database_that_is_garbage_is_told_and_its_reports_are_kept(here: Runni
 @pytest.mark.parametrize(
     "content", [b"garbage" * 10_000, b"SQLite format 3\0" + bytes(84)], ids=["text", "cut"]
 )
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_start_on_a_damaged_database_is_refused_and_leaves_it_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "instance" / "veilleur.db"
     path.parent.mkdir()
@@ -179,6 +185,7 @@ def test_a_start_on_a_damaged_database_is_refused_and_leaves_it_alone(tmp_path: 
     assert path.read_bytes() == content
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_full_disk_refuses_what_it_can_not_keep_and_loses_nothing(tmp_path: Path) -> None:
     instance = tmp_path / "instance"
     instance.mkdir()
@@ -234,6 +241,7 @@ def test_a_read_only_folder_is_told_and_forgiven(here: Running) -> None:
     here.assert_discreet_logs()
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_start_on_a_read_only_folder_says_so(tmp_path: Path) -> None:
     folder = start(tmp_path).instance_path
     with faults.read_only(folder), pytest.raises(SettingError, match=r"\(Read-only file system\)"):
@@ -274,7 +282,7 @@ def test_whoever_was_answered_200_during_a_fault_is_kept_through_a_kill(tmp_path
 
 
 def _kill_during_uploads(here: Running) -> None:
-    with faults.locked(here.database):
+    with databases.locked(here.veilleur.instance):
         assert here.upload("first").status_code == 200
         with ThreadPoolExecutor(8) as pool:
             uploads = {f"job {number}": pool.submit(here.upload, f"job {number}") for number in range(40)}
@@ -308,6 +316,7 @@ def as_nobody() -> Iterator[Veilleur]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_a_start_without_the_right_to_a_file_ends_with_one_line_that_names_it(as_nobody: Veilleur) -> None:
     for name in ("veilleur.db", "secrets.json"):
         victim = as_nobody.instance / name
@@ -323,6 +332,7 @@ def test_a_start_without_the_right_to_a_file_ends_with_one_line_that_names_it(as
         victim.chmod(owner.st_mode)
 
 
+@pytest.mark.sqlite("a fault of the database's file")
 def test_files_that_lose_their_rights_are_told_and_forgiven(as_nobody: Veilleur) -> None:
     as_nobody.settings["VEILLEUR_WATCHDOG_SECONDS"] = "20"
     with running(as_nobody.folder, veilleur=as_nobody) as here:

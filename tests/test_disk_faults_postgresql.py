@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
-import pytest
 
-from tests import postgres
 from tests.faults import Running, running
 from tests.postgres import Postgres
 from tests.processes import until
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres.running() as found:
-        yield found
 
 
 def stored(url: str) -> list[str]:
@@ -36,12 +27,12 @@ def recovers(here: Running, url: str, expected: list[str]) -> None:
     here.assert_discreet_logs()
 
 
-def test_a_server_that_refuses_or_locks_loses_no_report(tmp_path: Path, server: Postgres) -> None:
-    url = server.url()
+def test_a_server_that_refuses_or_locks_loses_no_report(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.url()
     name = url.rpartition("/")[2]
     with running(tmp_path, VEILLEUR_DATABASE_URL=url, VEILLEUR_WATCHDOG_SECONDS="20") as here:
         assert here.upload("before").json() == {"success": True}
-        with closing(psycopg.connect(server.address("postgres"), autocommit=True)) as master:
+        with closing(psycopg.connect(postgres.address("postgres"), autocommit=True)) as master:
             master.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
             master.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]

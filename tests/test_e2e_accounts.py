@@ -13,7 +13,6 @@ import requests
 from playwright.sync_api import Browser, expect
 
 from app import accounts, clock
-from app.db import Database
 from app.models import ApiKey, LoginFailure, User
 from tests import factories
 from tests.browser import OPPOSITES, Visitor, chromium, look, visit
@@ -32,7 +31,7 @@ def browser() -> Iterator[Browser]:
 def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
     installed = Veilleur(tmp_path_factory.mktemp("accounts"), {"VEILLEUR_TIMEZONE": "Europe/Paris"})
     with installed.web():
-        fill(installed.instance / "veilleur.db")
+        fill(installed)
         yield installed
 
 
@@ -43,9 +42,9 @@ def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
         yield visitor
 
 
-def fill(path: Path) -> None:
+def fill(veilleur: Veilleur) -> None:
     """Users and keys in every state."""
-    database, now = Database(f"sqlite:///{path}"), clock.utcnow()
+    database, now = veilleur.database(), clock.utcnow()
     with database.writing() as rows:
         rows.get_one(User, 1).created_at = now - timedelta(days=400)
         for name, role in (("vera", "viewer"), ("julien.lefevre@example.org", "administrator")):

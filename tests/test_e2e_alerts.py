@@ -11,7 +11,6 @@ import pytest
 import requests
 from sqlalchemy import update
 
-from app.db import Database
 from app.models import Heartbeat, Job
 from tests import nginx, receivers
 from tests.processes import PASSWORD, Process, Veilleur, until
@@ -126,7 +125,7 @@ def test_after_a_night_without_power_one_digest_comes_first_and_then_the_alert(t
                 "flask", "channel", "add", "webhook", "hook", f"url={http.url}", "--no-test"
             )
             assert done.returncode == 0, done.stderr
-        database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+        database = veilleur.database()
         with database.writing() as rows:
             rows.execute(update(Heartbeat).values(beat_at=now - 3 * HOUR))
         database.dispose()
@@ -139,7 +138,7 @@ def test_after_a_night_without_power_one_digest_comes_first_and_then_the_alert(t
         # As if the credit were used up by now.
         veilleur.settings["VEILLEUR_DOWNTIME_CREDIT_SECONDS"] = "0"
         with veilleur.web(), veilleur.cron():
-            database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+            database = veilleur.database()
             with database.writing() as rows:
                 rows.execute(update(Job).where(Job.state == "late").values(attention_at=now))
             database.dispose()

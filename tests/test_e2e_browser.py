@@ -13,7 +13,6 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import update
 
 from app import clock
-from app.db import Database
 from app.models import Job, MaintenanceWindow
 from tests import factories
 from tests.browser import Visitor, chromium, look, visit
@@ -89,12 +88,12 @@ def test_a_disabled_check_is_said_loudly_on_every_page_about_it(visitor: Visitor
 
 @pytest.fixture(scope="module")
 def job_id(veilleur: Veilleur) -> int:
-    return fill(veilleur.instance / "veilleur.db")
+    return fill(veilleur)
 
 
-def fill(path: Path) -> int:
+def fill(veilleur: Veilleur) -> int:
     """One job in every state, with a history; the id of the overdue one."""
-    database, now = Database(f"sqlite:///{path}"), clock.utcnow()
+    database, now = veilleur.database(), clock.utcnow()
     body = (SAMPLES / "069-live-2.0.7.1-backup-unreadable-warning.json").read_bytes()
     with database.writing() as rows:
         attic, office = factories.add_server(rows, "nas-attic"), factories.add_server(rows, "office-pc")

@@ -10,7 +10,6 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from app import clock
-from app.db import Database
 from tests import factories, receivers
 from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import PASSWORD, Veilleur
@@ -152,7 +151,7 @@ def test_the_real_alert_can_be_chosen_for_the_preview(visitor: Visitor) -> None:
 @pytest.fixture(scope="module")
 def filled(veilleur: Veilleur) -> int:
     """Channels in every condition, with what they had to deliver; the id of the failing one."""
-    database, now = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}"), clock.utcnow()
+    database, now = veilleur.database(), clock.utcnow()
     with database.writing() as rows:
         job = factories.add_job(rows, "Accounts & invoices <2026>", now=now)
         signal = {"urls": "signal://127.0.0.1:8080/%2B4915112345678/%2B33612345678/"}

@@ -12,7 +12,6 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from app import clock
-from app.db import Database
 from tests import factories, fleet
 from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import Veilleur, until
@@ -166,7 +165,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
     """Five hundred jobs of fifty servers with their histories."""
     installed = Veilleur(tmp_path_factory.mktemp("busy"), {"VEILLEUR_TIMEZONE": "Europe/Paris"})
     with installed.web():
-        database = Database(f"sqlite:///{installed.instance / 'veilleur.db'}")
+        database = installed.database()
         fleet.add(database, clock.utcnow(), servers=50, jobs=10, runs=20)
         with database.writing() as rows:
             factories.add_check(rows)

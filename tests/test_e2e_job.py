@@ -40,7 +40,7 @@ def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
 
 @pytest.fixture(scope="module")
 def database(veilleur: Veilleur) -> Iterator[Database]:
-    made = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+    made = veilleur.database()
     yield made
     made.dispose()
 

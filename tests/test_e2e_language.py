@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import select, update
 
 from app import clock
-from app.db import Database
 from app.models import Job, User
 from tests import factories
 from tests.browser import SCHEMES, SIZES, chromium, look, visit
@@ -31,12 +29,12 @@ def browser() -> Iterator[Browser]:
 def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
     installed = Veilleur(tmp_path_factory.mktemp("language"), {"VEILLEUR_TIMEZONE": "Europe/Paris"})
     with installed.web(), installed.cron():
-        fill(installed.instance / "veilleur.db")
+        fill(installed)
         yield installed
 
 
-def fill(path: Path) -> None:
-    database, now = Database(f"sqlite:///{path}"), clock.utcnow()
+def fill(veilleur: Veilleur) -> None:
+    database, now = veilleur.database(), clock.utcnow()
     with database.writing() as rows:
         for name in ("greta", "nora", "claire"):
             factories.add_user(rows, name, PASSWORD, "administrator")
@@ -120,7 +118,7 @@ def test_somebody_in_new_york_reads_and_enters_times_of_new_york(
         expect(page.get_by_text(re.compile(r"Paused until Mon, Jul 1, 2030, 8:00\sPM"))).not_to_have_count(0)
         visitor.go("/")
         expect(page.get_by_text(re.compile(r"Jul 1, 2030, 8:00\sPM"))).not_to_have_count(0)
-    database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+    database = veilleur.database()
     with database.reading() as rows:
         until_at = rows.scalar(select(Job.paused_until_at).where(Job.id == 6))
     database.dispose()

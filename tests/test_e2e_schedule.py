@@ -37,7 +37,7 @@ def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
 
 @pytest.fixture(scope="module")
 def database(veilleur: Veilleur) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+    opened = veilleur.database()
     yield opened
     opened.dispose()
 

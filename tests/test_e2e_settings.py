@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy.orm import Session
 
 from app import clock, stored_settings
-from app.db import Database
 from app.models import TaskRun
 from tests import factories
 from tests.browser import OPPOSITES, Visitor, chromium, look, visit
@@ -31,13 +29,13 @@ def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
     folder = tmp_path_factory.mktemp("settings")
     installed = Veilleur(folder, {"VEILLEUR_TIMEZONE": "Europe/Paris", "VEILLEUR_GROUP_LIMIT": "5"})
     with installed.web(), installed.cron():
-        fill(installed.instance / "veilleur.db")
+        fill(installed)
         yield installed
 
 
-def fill(path: Path) -> None:
+def fill(veilleur: Veilleur) -> None:
     """Published jobs with a history, checks that went well and badly, and bodies nobody could read."""
-    database, now = Database(f"sqlite:///{path}"), clock.utcnow()
+    database, now = veilleur.database(), clock.utcnow()
     with database.writing() as rows:
         attic, office = factories.add_server(rows, "nas-attic"), factories.add_server(rows, "office-pc")
         for name, public, state, server in (
@@ -144,7 +142,7 @@ def test_the_page_renews_itself_and_leaves_alone_whoever_types(visitor: Visitor,
     page = visitor.go("/settings/monitoring")
     expect(page.get_by_role("heading", name="History")).to_be_visible()
     page.get_by_label("Tolerance in minutes").fill("77")
-    database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+    database = veilleur.database()
     with database.writing() as rows:
         rows.add(
             TaskRun(

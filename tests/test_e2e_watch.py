@@ -6,14 +6,12 @@ import re
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy import update
 
 from app import clock
-from app.db import Database
 from app.models import TaskRun
 from tests.browser import SIZES, Visitor, look
 from tests.processes import Veilleur
@@ -83,17 +81,17 @@ def test_what_watches_the_watcher_is_seen_on_every_page(
         page.get_by_role("button", name="Save", exact=True).first.click()
         expect(page.get_by_text("Monitoring is disabled.")).to_have_count(0)
         cron.stop(signal.SIGKILL)
-    make_checks_older(veilleur.instance / "veilleur.db", hours=3)
+    make_checks_older(veilleur, hours=3)
     found += look_at(browser, veilleur, "stale", "The last check is too long ago", pages)
     context.close()
     assert found == []
 
 
-def make_checks_older(path: Path, hours: int) -> None:
-    database, at = Database(f"sqlite:///{path}"), clock.utcnow() - timedelta(hours=hours)
+def make_checks_older(veilleur: Veilleur, hours: int) -> None:
+    database, at = veilleur.database(), clock.utcnow() - timedelta(hours=hours)
     with database.writing() as rows:
         rows.execute(update(TaskRun).values(started_at=at, finished_at=at))
     database.dispose()
-    file = path.with_name("cron.json")
+    file = veilleur.instance / "cron.json"
     text = re.sub(r'"updatedAt": "[^"]*"', '"updatedAt": "2026-01-01T00:00:00Z"', file.read_text())
     file.write_text(text)

@@ -10,6 +10,7 @@ from flask import abort
 from werkzeug.test import TestResponse
 
 from app import access
+from tests import databases
 from tests.web import Site, site
 
 SECRET = "a password inside an exception"
@@ -112,12 +113,10 @@ def test_a_view_without_an_access_rule_lets_nobody_in(here: Site) -> None:
 def test_a_database_that_is_gone_is_told_without_its_details(here: Site) -> None:
     admin = here.administrator()
     here.database.dispose()
-    for each in here.settings.instance_path.glob("veilleur.db*"):
-        each.unlink()
-    (here.settings.instance_path / "veilleur.db").mkdir()
-    assert_json(admin.get("/api/auth/me"), 503, "Service unavailable")
-    assert_page(admin.get("/settings/monitoring"), 503)
-    answer = here.stranger().post(f"/api/upload?api_key={here.upload_key}", data=b"{}")
+    with databases.missing(here.settings.instance_path):
+        assert_json(admin.get("/api/auth/me"), 503, "Service unavailable")
+        assert_page(admin.get("/settings/monitoring"), 503)
+        answer = here.stranger().post(f"/api/upload?api_key={here.upload_key}", data=b"{}")
     assert answer.status_code == 400  # whatever the database does, this is no report
 
 

@@ -20,7 +20,7 @@ from app.db import Database
 from app.models import ApiKey, Job, Report, ReportTotal, Server
 from app.throttle import FAILURES_BEFORE_PAUSE
 from tests.conftest import SHARED_DATA
-from tests.stage import NOON, POLICY, backup_body, new_database, send
+from tests.stage import NOON, POLICY, backup_body, send
 from tests.web import Site, site
 
 HOUR = timedelta(hours=1)
@@ -68,13 +68,6 @@ BACKUP = {
 def here(tmp_path: Path) -> Iterator[Site]:
     with site(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 class Reader:
@@ -337,6 +330,7 @@ def test_no_answer_costs_more_for_more_jobs_and_reports(here: Site, reader: Read
     assert {path: len(found) for path, found in selects.items()} == paths
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_no_table_that_grows_is_read_as_a_whole(database: Database) -> None:
     """But for the few rows of the sums, every row is reached by an index, and the overdue ones by theirs."""
     send(database, body(NOON - HOUR), NOON)

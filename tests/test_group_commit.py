@@ -17,6 +17,8 @@ from app.db import Database
 from app.models import Server
 from tests.processes import until
 
+pytestmark = pytest.mark.sqlite("PostgreSQL joins commits by itself")
+
 
 def adding(machine_id: str) -> Callable[[Session], str]:
     def work(session: Session) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ import time_machine
 from app import interval
 from app.clock import utcnow
 from app.models import Channel, TaskRun
+from tests import databases
 from tests.web import Site, site
 
 TASK = "overdue-backup-check"
@@ -126,10 +126,9 @@ def test_a_damaged_interval_file_is_told(here: Site) -> None:
 
 def test_without_its_database_it_says_so_and_still_answers_a_ping(here: Site) -> None:
     here.database.dispose()
-    for each in here.settings.instance_path.glob("veilleur.db*"):
-        each.unlink()
-    (here.settings.instance_path / "veilleur.db").mkdir()
-    answer = here.stranger().get("/api/health")
+    with databases.missing(here.settings.instance_path):
+        answer = here.stranger().get("/api/health")
+        assert here.stranger().get("/api/ping").status_code == 200
     assert answer.status_code == 503
     assert answer.json == {
         "status": "error",
@@ -138,8 +137,6 @@ def test_without_its_database_it_says_so_and_still_answers_a_ping(here: Site) ->
         "lastCheckAt": None,
         "spooledReports": 0,
     }
-    assert here.stranger().get("/api/ping").status_code == 200
-    shutil.rmtree(here.settings.instance_path)
 
 
 # Channels

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import logging
 import re
-import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -41,7 +39,7 @@ from app.models import (
     User,
 )
 from app.notify import Message, texts
-from tests import factories
+from tests import databases, factories
 from tests.processes import PASSWORD, Veilleur
 from tests.receivers import HttpReceiver, SmtpReceiver, ok
 from tests.stage import backup_body
@@ -87,6 +85,7 @@ def empty(site: Site) -> None:
         ):
             rows.execute(delete(each))
         rows.execute(update(Total).values(value=0))
+        databases.number_anew(rows)
 
 
 @pytest.fixture
@@ -453,9 +452,8 @@ def test_nobody_writes_into_the_log_of_the_real_server_through_a_path(tmp_path: 
         login = {"username": "admin", "password": PASSWORD}
         assert client.post(f"{installed.url}/api/auth/login", json=login, timeout=30).status_code == 200
         # A database that fails makes the path part of the log.
-        with contextlib.closing(sqlite3.connect(installed.instance / "veilleur.db")) as database:
-            database.execute("DROP TABLE user_session")
-        answer = client.get(f"{installed.url}/api/cron/x%E2%80%A8{forged}%1B[2J%C2%9B", timeout=30)
+        with databases.missing(installed.instance):
+            answer = client.get(f"{installed.url}/api/cron/x%E2%80%A8{forged}%1B[2J%C2%9B", timeout=30)
         assert answer.status_code == 503
         output = process.output
     assert forged in output, "the path was not logged at all"

@@ -13,10 +13,12 @@ from app import installation
 from app.clock import utcnow
 from app.installation import FirstStart
 from app.settings import SETTINGS, SettingError, Settings, load
+from tests import databases
 
 
 def _settings(folder: Path, **more: str) -> Settings:
-    return load({"VEILLEUR_INSTANCE_PATH": str(folder / "instance"), **more})
+    instance = folder / "instance"
+    return load({"VEILLEUR_INSTANCE_PATH": str(instance), **databases.environ_of(instance), **more})
 
 
 def test_the_first_start_makes_folder_secrets_password_and_key_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from app.cron.tasks import TASKS
 from app.db import Database
 from app.interval import CronConfig
 from app.models import AuditEntry
-from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
+from tests.databases import Postgres
 from tests.processes import PASSWORD, Veilleur, until
 from tests.receivers import HttpReceiver, ok, refused_port
 from tests.test_cron_service import Running, running

@@ -11,32 +11,19 @@ import pytest
 import time_machine
 from sqlalchemy import select, update
 
-from app import clock, lease, outbox, schema
+from app import clock, lease, outbox
 from app.cron import service as cron_service
 from app.cron.holder import Holder, bury_dead
 from app.cron.tasks import CHECK, Task, TaskContext, TaskResult
 from app.db import Database, make_engine
 from app.models import Alert, Delivery, Lease, TaskRun
 from tests.crowd import add_jobs, add_receiver
-from tests.postgres import Postgres, postgres_server  # noqa: F401
+from tests.databases import Postgres
 from tests.receivers import HttpReceiver
 from tests.stage import NOON, new_database
 from tests.test_cron_service import NEVER, Counted, past_run, running, until, write
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        made = new_database(tmp_path)
-    else:
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.url()
-        schema.upgrade(url)
-        made = Database(url)
-    yield made
-    made.dispose()
 
 
 def acquire(database: Database, holder: str, now: object = NOON) -> bool:

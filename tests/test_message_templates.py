@@ -19,7 +19,7 @@ from app.notify.templates import PLACEHOLDERS, TemplateError, Wording, check, wo
 from app.wording_forms import example_facts
 from tests import couriers, factories
 from tests.receivers import HttpReceiver
-from tests.stage import NOON, add_channel, new_database
+from tests.stage import NOON, add_channel
 from tests.web import Site, site
 
 URL = "https://veilleur.example/jobs/7"
@@ -193,13 +193,6 @@ def test_a_language_with_a_country_uses_the_words_of_the_language() -> None:
 
 
 # Delivery
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 def _store(database: Database, title: str, body: str, kind: str = "overdue") -> None:

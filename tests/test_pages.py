@@ -20,7 +20,7 @@ from app import accounts, clock, create_app, installation, interval, presentatio
 from app.db import EXTENSION, Database
 from app.models import AuditEntry, Job, QuarantinedBody, Report
 from app.reports.sections import DAMAGED
-from tests import factories
+from tests import databases, factories
 from tests.conftest import CHECKOUT, SAMPLES, unused_port
 
 PASSWORD = "correct horse battery"
@@ -59,6 +59,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         "VEILLEUR_ADMIN_PASSWORD": PASSWORD,
         "VEILLEUR_TIMEZONE": "Europe/Paris",
         "CRON_PORT": str(unused_port()),
+        **databases.environ_of(tmp_path / "instance"),
     }
     complete, _first = installation.prepare(settings.load(environ), clock.utcnow())
     app = create_app(complete)
@@ -189,6 +190,7 @@ def test_the_first_page_takes_the_same_queries_for_one_job_and_for_fifty(viewer:
     assert queries() == before <= 10
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_good_jobs_are_not_counted_row_by_row(viewer: Site) -> None:
     with viewer.database.reading() as rows:
         plan = rows.execute(

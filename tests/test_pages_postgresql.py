@@ -11,7 +11,7 @@ from app import checks, publication, stored_settings
 from app.clock import utcnow
 from app.models import Job
 from tests import factories
-from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
+from tests.databases import Postgres
 from tests.web import PASSWORD, Site, site
 
 

@@ -20,7 +20,7 @@ def _beat(database: Database) -> Heartbeat | None:
 def test_gunicorn_leaves_signs_of_life_and_a_long_stop_is_a_downtime(tmp_path: Path) -> None:
     veilleur = Veilleur(tmp_path)
     with veilleur.web():
-        database = Database(f"sqlite:///{veilleur.instance / 'veilleur.db'}")
+        database = veilleur.database()
         until(lambda: _beat(database) is not None, "the first sign of life")
     stopped = _beat(database)
     assert stopped is not None

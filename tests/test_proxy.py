@@ -23,8 +23,9 @@ import app as product
 from app import create_app, installation
 from app.clock import utcnow
 from app.cron_client import CronClient, CronServiceUnavailable, safe_path
+from app.db import EXTENSION
 from app.settings import load
-from tests import fake_cron
+from tests import databases, fake_cron
 from tests.fake_cron import BROKEN, ENDLESS, FakeCron
 
 TOKEN = "shared-token"
@@ -109,8 +110,10 @@ def client(cron: FakeCron) -> CronClient:
 
 @pytest.fixture(scope="module")
 def running_site(service: FakeCron, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    instance = tmp_path_factory.mktemp("instance")
     environ = {
-        "VEILLEUR_INSTANCE_PATH": str(tmp_path_factory.mktemp("instance")),
+        **databases.environ_of(instance),
+        "VEILLEUR_INSTANCE_PATH": str(instance),
         "VEILLEUR_ADMIN_PASSWORD": PASSWORD,
         "VEILLEUR_CRON_TOKEN": TOKEN * 4,
         "CRON_SERVICE_URL": service.url,
@@ -128,6 +131,7 @@ def running_site(service: FakeCron, tmp_path_factory: pytest.TempPathFactory) ->
     server.shutdown()
     thread.join(10)
     server.server_close()
+    app.extensions[EXTENSION].dispose()
 
 
 @pytest.fixture

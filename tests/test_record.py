@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -17,17 +15,10 @@ from app.db import Database
 from app.models import Job, JobSchedule, QuarantinedBody, Report, ReportBody, Server, Total
 from app.reports import UnusableReport
 from app.upload import Body, Sender
-from tests.stage import NOON, POLICY, SAMPLES, SENDER, alert_kinds, backup_body, new_database, only_job, send
+from tests.stage import NOON, POLICY, SAMPLES, SENDER, alert_kinds, backup_body, only_job, send
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
 
 
 def _count(database: Database, model: type) -> int:

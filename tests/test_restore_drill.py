@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 import requests
 
 from app.archive import sqlite_copy
 from tests.conftest import CHECKOUT
 from tests.processes import PASSWORD, Veilleur, until
 from tests.stage import backup_body
+
+pytestmark = pytest.mark.sqlite("a file that is lost; test_archive_postgresql.py has a server")
 
 PASSPHRASE = "a passphrase long enough"
 BASE = datetime(2026, 11, 1, tzinfo=UTC)

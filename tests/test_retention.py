@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select
 
-from app import retention, schema
+from app import retention
 from app.db import Base, Database
 from app.models import (
     Alert,
@@ -27,6 +27,7 @@ from app.models import (
     User,
     UserSession,
 )
+from tests import databases
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 DAYS = 100
@@ -38,9 +39,7 @@ def ago(days: float) -> datetime:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
-    schema.upgrade(url)
-    made = Database(url)
+    made = databases.with_schema(tmp_path)
     with made.writing() as session:
         session.add(Server(id=1, machine_id="m", name="m", created_at=ago(900)))
         session.flush()

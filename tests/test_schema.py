@@ -15,12 +15,13 @@ from sqlalchemy import inspect, text
 
 from app import models, schema, summary, totals
 from app.db import Base, Database, make_engine
+from tests import databases
 from tests.conftest import CHECKOUT
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'veilleur.db'}"
+    return databases.url_of(tmp_path)
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_models(url: str) -> None:

@@ -13,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, text
 
-from app import clock, day_map, figures, job_history, schema, thinning
+from app import clock, day_map, figures, job_history, thinning
 from app.day_map import Count
 from app.db import Database
 from app.models import Job, Report
 from app.thinning import FIGURES, MOST_POINTS, Point, thin
 from tests import factories
-from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
 from tests.web import Site, site
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -189,14 +188,7 @@ def test_runs_are_counted_on_the_day_of_the_zone(database: Database, zone: ZoneI
     check_days(database, zone)
 
 
-def test_runs_are_counted_alike_on_postgresql(postgres: Postgres) -> None:
-    url = postgres.url()
-    schema.upgrade(url)
-    database = Database(url)
-    check_days(database, PARIS)
-    database.dispose()
-
-
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_a_year_of_one_job_is_found_by_its_index(database: Database) -> None:
     with database.writing() as rows:
         job_id = factories.add_job(rows).id

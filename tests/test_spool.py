@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import shutil
-import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from app.db import EXTENSION, Database
 from app.delivery import Courier
 from app.models import Job, QuarantinedBody, Report
 from app.spool import Arrival, Spool, SpoolFull
-from tests.stage import NOON, POLICY, SENDER, alert_kinds, backup_body, new_database, send
+from tests import databases
+from tests.stage import NOON, POLICY, SENDER, alert_kinds, backup_body, send
 from tests.web import Site, site
 
 BIG = 1 << 20
@@ -32,37 +33,16 @@ BIG = 1 << 20
 def here(tmp_path: Path) -> Iterator[Site]:
     with site(tmp_path) as made:
         # Uploads wait for 5 s; what they do then is the matter here.
-        made.app.extensions[EXTENSION] = made.database.waiting(0.05)
+        made.app.extensions[EXTENSION] = databases.impatient(made.database)
         yield made
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = new_database(tmp_path)
-    yield made
-    made.dispose()
+def locked(here: Site) -> AbstractContextManager[None]:
+    return databases.locked(here.settings.instance_path)
 
 
-@contextlib.contextmanager
-def locked(here: Site) -> Iterator[None]:
-    """Another program holds a write transaction."""
-    blocker = sqlite3.connect(here.settings.instance_path / "veilleur.db", isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
-    yield
-    blocker.close()
-
-
-@contextlib.contextmanager
-def missing(here: Site) -> Iterator[None]:
-    """Somebody has moved the database away."""
-    aside = here.settings.instance_path / "aside"
-    aside.mkdir()
-    for each in here.settings.instance_path.glob("veilleur.db*"):
-        each.rename(aside / each.name)
-    yield
-    assert not (here.settings.instance_path / "veilleur.db").exists()
-    for each in aside.iterdir():
-        each.rename(here.settings.instance_path / each.name)
+def missing(here: Site) -> AbstractContextManager[None]:
+    return databases.missing(here.settings.instance_path)
 
 
 def upload(here: Site, body: bytes, key: str | None = None) -> TestResponse:
@@ -106,7 +86,7 @@ def test_a_report_that_meets_a_locked_database_is_kept_and_taken_in_as_of_then(h
 def test_while_the_database_is_locked_nothing_that_waits_is_touched(here: Site) -> None:
     with locked(here):
         upload(here, backup_body(NOON))
-        with pytest.raises(Exception, match="locked"):
+        with pytest.raises(Exception, match=databases.LOCKED):
             take_in(here)
         assert len(waiting(here)) == 1
 
@@ -117,7 +97,7 @@ def test_an_unusable_report_gets_its_answer_all_the_same(
     with locked(here):
         answer = upload(here, b"{}")
     assert answer.status_code == 400
-    assert "can't be kept: database is locked" in caplog.text
+    assert re.search(f"can't be kept: .*({databases.LOCKED})", caplog.text)
     assert waiting(here) == []
 
 
@@ -157,7 +137,7 @@ def test_without_a_key_nobody_is_heard(here: Site) -> None:
 
 def test_what_has_no_room_is_refused_and_nothing_of_it_stays(tmp_path: Path) -> None:
     with site(tmp_path, VEILLEUR_SPOOL_MAX_BYTES="2500") as here:
-        here.app.extensions[EXTENSION] = here.database.waiting(0.05)
+        here.app.extensions[EXTENSION] = databases.impatient(here.database)
         with locked(here):
             answers = [upload(here, backup_body(NOON, name=f"job {number}")) for number in range(5)]
             kept = [each for each in answers if each.status_code == 200]
@@ -172,7 +152,7 @@ def test_what_has_no_room_is_refused_and_nothing_of_it_stays(tmp_path: Path) -> 
 
 def test_without_a_spool_the_sender_is_told_that_nothing_was_stored(tmp_path: Path) -> None:
     with site(tmp_path, VEILLEUR_SPOOL_MAX_BYTES="0") as here:
-        here.app.extensions[EXTENSION] = here.database.waiting(0.05)
+        here.app.extensions[EXTENSION] = databases.impatient(here.database)
         with locked(here):
             assert upload(here, backup_body(NOON)).status_code == 503
         assert upload(here, backup_body(NOON)).json == {"success": True}
@@ -289,7 +269,7 @@ def test_a_check_that_can_not_take_all_in_fails_and_calls_nobody_overdue(here: S
     add(here.settings.instance_path, backup_body(due_at, next_at=due_at + timedelta(days=1)), due_at)
     with pytest.raises(SpoolNotEmpty):
         check(here, due_at + timedelta(hours=5), may_go_on=False)
-    with locked(here), pytest.raises(Exception, match="locked"):
+    with locked(here), pytest.raises(Exception, match=databases.LOCKED):
         here.app.extensions[EXTENSION] = here.database
         check(here, due_at + timedelta(hours=5))
     assert alert_kinds(here.database) == []

@@ -17,6 +17,8 @@ from app import schema
 from app.db import Database, insert_if_absent, is_out_of_reach, reason
 from app.models import Total
 
+pytestmark = pytest.mark.sqlite("what SQLite needs")
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -90,8 +89,11 @@ def test_workers_have_connections_of_their_own_after_the_fork(veilleur: Veilleur
     with veilleur.web():
         for _ in range(20):
             assert get(f"{veilleur.url}/api/auth/me").status_code == 401
-    with sqlite3.connect(veilleur.instance / "veilleur.db") as rows:
-        assert rows.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database = veilleur.database()
+    if database.is_sqlite:
+        with database.reading() as rows:
+            assert rows.scalar(text("PRAGMA integrity_check")) == "ok"
+    database.dispose()
 
 
 def test_a_forwarded_scheme_is_not_believed_without_a_trusted_proxy(veilleur: Veilleur) -> None:

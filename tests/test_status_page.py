@@ -215,6 +215,7 @@ def test_many_jobs_are_turned_page_by_page_at_the_same_cost(here: Site) -> None:
     assert here.stranger().get("/status?after=-1").status_code == 404
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_the_public_queries_take_the_index_of_published_jobs(here: Site) -> None:
     statements: list[tuple[str, Any]] = []
     job_id = publish(here)

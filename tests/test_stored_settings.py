@@ -258,6 +258,7 @@ def test_a_new_reminder_holds_for_what_is_overdue_by_now(followed: Database, set
     assert only_job(followed).reminder_at == before, "somebody wants it quiet"
 
 
+@pytest.mark.sqlite("asks for SQLite's plan")
 def test_the_change_takes_the_index_of_the_jobs_that_are_not_ok(
     database: Database, settings: Settings
 ) -> None:

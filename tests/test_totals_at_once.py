@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
-from pathlib import Path
 
-import pytest
 from sqlalchemy import func, select
 
-from app import jobs, retention, schema, summary
+from app import jobs, retention, summary
 from app.db import Database
 from app.models import Job, Report, Server
-from tests.postgres import Postgres, postgres_server  # noqa: F401
 from tests.stage import NOON, backup_body, send
 
 MINUTE = timedelta(minutes=1)
 SERVERS, JOBS, RUNS = 4, 5, 4
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
-    if request.param == "postgresql":
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.url()
-    schema.upgrade(url)
-    made = Database(url)
-    yield made
-    made.dispose()
 
 
 def test_whoever_writes_at_once_the_totals_are_those_of_the_rows(database: Database) -> None:

@@ -21,8 +21,7 @@ from sqlalchemy import func, select
 from app.checks import BATCH
 from app.db import Database
 from app.models import Alert, Lease, TaskRun
-from tests import crowd
-from tests.postgres import Postgres, postgres_server  # noqa: F401
+from tests import crowd, databases
 from tests.processes import Process, Veilleur, started, until
 from tests.receivers import HttpReceiver
 
@@ -64,16 +63,12 @@ def quick_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def pair(request: pytest.FixtureRequest, quick_folder: Path) -> Iterator[Pair]:
-    settings = dict(crowd.SETTINGS)
-    if request.param == "postgresql":
-        server: Postgres = request.getfixturevalue("postgres")
-        settings["VEILLEUR_DATABASE_URL"] = server.url()
-    first = Veilleur(quick_folder, settings)
+@pytest.fixture
+def pair(quick_folder: Path) -> Iterator[Pair]:
+    first = Veilleur(quick_folder, dict(crowd.SETTINGS))
     (quick_folder / "second").mkdir()
-    shared = {"VEILLEUR_INSTANCE_PATH": str(first.instance)}
-    second = Veilleur(quick_folder / "second", {**settings, **shared})
+    shared = {"VEILLEUR_INSTANCE_PATH": str(first.instance), **databases.environ_of(first.instance)}
+    second = Veilleur(quick_folder / "second", {**crowd.SETTINGS, **shared})
     database = crowd.install(first)
     crowd.add_jobs(database, JOBS)
     yield Pair(first, second, database, crowd.token(first.instance))

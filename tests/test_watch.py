@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from sqlalchemy import text
 from app import clock, interval
 from app.cron.tasks import CHECK, Task
 from app.models import TaskRun
+from tests import databases
 from tests.processes import Process, Veilleur, until
 from tests.test_cron_service import Counted, running
 from tests.web import Site, site
@@ -64,15 +64,12 @@ def assert_it_is_told_in_time(here: Site, completed_at: datetime, words: str) ->
 def strikes_between_writes(process: Process, number: signal.Signals, here: Site) -> bool:
     """Send the signal; one that was stopped while it held the database is let go again."""
     process.child.send_signal(number)
-    probe = sqlite3.connect(here.settings.instance_path / "veilleur.db", timeout=0.5, isolation_level=None)
     try:
-        probe.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError:
+        with databases.locked(here.settings.instance_path, wait_seconds=0.5):
+            return True
+    except databases.NOT_FREE:
         process.child.send_signal(signal.SIGCONT)
         return False
-    finally:
-        probe.close()
-    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "stuck"])
@@ -104,14 +101,27 @@ def test_checks_that_fail_are_a_warning_at_once_and_an_alarm_in_time(here: Site)
         assert_it_is_told_in_time(here, completed_at, "The last check failed. ZeroDivisionError")
 
 
+_RAISES = "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+_REFUSES = "BEGIN RAISE 'no space left on device' USING ERRCODE = 'disk_full'; END"
+FULL_DISK = {
+    True: (
+        f"CREATE TRIGGER full_disk BEFORE INSERT ON task_run {_RAISES}",
+        f"CREATE TRIGGER full_disk_too BEFORE UPDATE ON task_run {_RAISES}",
+    ),
+    False: (
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {_REFUSES} $$",
+        "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON task_run EXECUTE FUNCTION refuse()",
+    ),
+}
+
+
 def test_checks_that_can_not_be_recorded_are_told(here: Site) -> None:
     """The database takes nothing more, as on a full disk: what nobody can read back did not complete."""
     with running(here.settings.instance_path, {CHECK: Task(Counted(), None)}) as rig:
         until(lambda: [run for run in checks(here) if run.succeeded], "the first check")
         with here.database.writing() as rows:
-            full = "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
-            rows.execute(text(f"CREATE TRIGGER full_disk BEFORE INSERT ON task_run {full}"))
-            rows.execute(text(f"CREATE TRIGGER full_disk_too BEFORE UPDATE ON task_run {full}"))
+            for statement in FULL_DISK[here.database.is_sqlite]:
+                rows.execute(text(statement))
         assert rig.post(f"/trigger/{CHECK}").status_code == 200
         [run] = checks(here)
         assert run.finished_at is not None
@@ -131,6 +141,7 @@ def test_a_check_that_hangs_for_ever_is_told(here: Site) -> None:
         held.go.set()
 
 
+@pytest.mark.sqlite("a damaged file")
 def test_a_database_that_is_damaged_is_told_and_no_page_pretends(here: Site) -> None:
     add_run(here, clock.utcnow())
     admin = here.administrator()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from app.clock import utcnow
 from app.db import Base, Database
 from app.demo.installation import Demo, Size
 from app.models import MessageTemplate, StoredSetting
-from tests.web import PASSWORD, Site, site
+from tests.web import PASSWORD, Site, copy, site
 
 SIZE = Size(servers=8, jobs=3, days=22, seed=1)
 VIEWER = "claire"
@@ -203,7 +202,7 @@ def _furnish(here: Site) -> None:
 
 def copied(folders: pytest.TempPathFactory, name: str) -> Path:
     folder = folders.mktemp(name)
-    shutil.copytree(furnished(folders) / "instance", folder / "instance")
+    copy(furnished(folders) / "instance", folder / "instance")
     return folder
 
 

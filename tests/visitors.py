@@ -22,7 +22,7 @@ from app.models import (
     User,
     UserSession,
 )
-from tests import factories
+from tests import databases, factories
 from tests.factories import NOW
 from tests.web import LoggedIn, Site
 
@@ -89,6 +89,7 @@ def furnish(here: Site) -> None:
         if rows.get(MaintenanceWindow, 1) is None:
             once = {"starts_at": clock.utcnow(), "ends_at": clock.utcnow() + timedelta(hours=1)}
             rows.add(MaintenanceWindow(id=1, name="Rack", zone="UTC", created_at=clock.utcnow(), **once))
+        databases.number_anew(rows)
 
 
 class Visitors:

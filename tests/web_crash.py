@@ -19,8 +19,6 @@ import requests
 from sqlalchemy import select
 
 from app.clock import utcnow
-from app.db import Database
-from app.installation import DATABASE_FILE
 from app.interval import CRON_EXPRESSIONS
 from app.models import Job, Report
 from tests.processes import PASSWORD, Process, Veilleur, until
@@ -164,7 +162,7 @@ def _work_and_kill(web: Process, clients: _Clients, chance: random.Random, tally
 
 
 def _look(veilleur: Veilleur, saving: _Saving, tally: WebTally) -> None:
-    database = Database(f"sqlite:///{veilleur.instance / DATABASE_FILE}")
+    database = veilleur.database()
     with database.reading() as rows:
         tally.stored = set(rows.scalars(select(Job.name).join(Report, Report.job_id == Job.id)))
     database.dispose()
