@@ -34,6 +34,7 @@ _LINGER_BYTES = 64 * 1024
 _STAY_SECONDS = 0.05
 _MOST_STAYING = 16
 _LARGEST_HEAD_BYTES = 16 * 1024
+_AT_ONCE = int(socket.MSG_DONTWAIT)  # a number: joining flags as such takes longer than the call
 
 
 class TooSlow(TimeoutError):
@@ -79,7 +80,7 @@ class PatientSocket(socket.socket):
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As ever, within the time-out that is set and the time that is left."""
         try:
-            data = super().recv(size, flags | socket.MSG_DONTWAIT)
+            data = super().recv(size, flags | _AT_ONCE)
         except BlockingIOError:
             if not self.is_readable_within(self._left_seconds()):
                 raise TooSlow from None
