@@ -138,5 +138,5 @@ def opened(folder: Path, **environ: str) -> Iterator[Site]:
     finally:
         # An idle connection of this thread would otherwise be found open at the end of the tests.
         client: CronClient = app.extensions["cron_client"]
-        client._session().close()
+        client._adapter().close()
         database.dispose()
