@@ -116,9 +116,10 @@ def is_api() -> bool:
 
 def enforce() -> ResponseReturnValue | None:
     """Before every request: let it pass, or answer in its place."""
-    if request.endpoint is None:
+    endpoint = request.endpoint
+    if endpoint is None:
         return None
-    rule = rule_of(current_app, request.endpoint)
+    rule = rule_of(current_app, endpoint)
     if rule in (Rule.PUBLIC, Rule.OWN_CHECK):
         return None
     if rule is Rule.PUBLIC_READ and settings().public_reads:

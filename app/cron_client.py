@@ -11,14 +11,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError
 
 _PATH = re.compile(r"[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*")
@@ -67,6 +68,7 @@ class CronClient:
         self._read_seconds = read_seconds
         self._write_seconds = write_seconds
         self._answer_limit_bytes = answer_limit_bytes
+        self._plain_get = requests.Request("GET", self.base_url, self._headers).prepare()
         self._lines = _Lines()
 
     def get(self, path: str, query: bytes = b"") -> Answer:
@@ -79,7 +81,7 @@ class CronClient:
                 # The service closed the idle connection as we took it up: a fresh one deserves a try.
                 if exchange.expired or not exchange.on_used_connection:
                     raise
-                self._session().close()
+                self._adapter().close()
                 response = self._send(request, exchange)
             return self._received(response, exchange)
 
@@ -97,7 +99,7 @@ class CronClient:
         seconds = self._write_seconds if deadline_seconds is None else deadline_seconds
         with self._exchange(seconds) as exchange:
             # Without an idle connection there is none that could be stale.
-            self._session().close()
+            self._adapter().close()
             return self._received(self._send(request, exchange), exchange)
 
     def _prepared(
@@ -105,11 +107,12 @@ class CronClient:
     ) -> requests.PreparedRequest:
         if safe_path(path) is None:
             raise ValueError(f"not a path of the cron service: {path!r}")
-        headers = self._headers
-        if plain_type := _plain(content_type):
-            headers = {**headers, "Content-Type": plain_type}
-        request = requests.PreparedRequest()
-        request.prepare(method=method, url=self.base_url, headers=headers, data=body or None)
+        if method == "GET":
+            request = self._plain_get.copy()
+        else:
+            plain_type = _plain(content_type)
+            headers = self._headers | ({"Content-Type": plain_type} if plain_type else {})
+            request = requests.Request(method, self.base_url, headers, data=body or None).prepare()
         # Set afterwards, since preparing would rewrite the query.
         request.url = f"{self.base_url}/{path}" + _query_part(query)
         return request
@@ -117,12 +120,9 @@ class CronClient:
     def _send(self, request: requests.PreparedRequest, exchange: _Exchange) -> requests.Response:
         left_seconds = exchange.left_seconds()
         exchange.on_used_connection = True
-        return self._session().send(
-            request,
-            stream=True,
-            timeout=(min(self._connect_seconds, left_seconds), left_seconds),
-            allow_redirects=False,
-            proxies={},
+        # Not through the session, which would look for redirects, cookies and hooks in every answer.
+        return self._adapter().send(
+            request, stream=True, timeout=(min(self._connect_seconds, left_seconds), left_seconds)
         )
 
     def _received(self, response: requests.Response, exchange: _Exchange) -> Answer:
@@ -167,8 +167,8 @@ class CronClient:
             self._lines = _Lines()
         return self._lines
 
-    def _session(self) -> requests.Session:
-        return self._own_lines().of_thread.session
+    def _adapter(self) -> _Adapter:
+        return self._own_lines().of_thread.adapter
 
 
 def _plain(header: str | None) -> str | None:
@@ -313,33 +313,42 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
+    """The way of requests to one address alone: it knows no environment, no cookies and no redirects."""
+
+    _pool: ConnectionPool | None = None
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
+        """Always the same, so it is looked up once."""
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
 
-class _Session(requests.Session):
-    """A session that knows no environment, no cookies and no redirects."""
+    def close(self) -> None:
+        self._pool = None
+        super().close()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(pool_connections=1, pool_maxsize=1)
-        self.mount("http://", adapter)
-        self.mount("https://", adapter)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Never any: even with redirects off, requests would read such an answer whole to look ahead."""
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """With what is asked for here; cookies are never looked at."""
+        response = requests.Response()
+        response.status_code, response.raw = resp.status, resp
+        response.headers = CaseInsensitiveDict(resp.headers)
+        return response
 
 
 class _OfThread(threading.local):
     def __init__(self) -> None:
-        self.session = _Session()
+        self.adapter = _Adapter()
 
 
 class _Lines:
-    """What belongs to one process: a session for each thread, and the reaper."""
+    """What belongs to one process: an adapter for each thread, and the reaper."""
 
     def __init__(self) -> None:
         self.process_id = os.getpid()

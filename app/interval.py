@@ -340,7 +340,7 @@ class Reader:
         """What tells one version of the file from the next; None when there is no file."""
         # The time of the last change of any kind: mended permissions count as a new version.
         try:
-            status = self._path.stat()
+            status = os.stat(self._path)  # noqa: PTH116  (Path.stat takes three times as long)
         except FileNotFoundError:
             return None
         return status.st_ino, status.st_ctime_ns, status.st_size

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
-from flask.sessions import SecureCookieSessionInterface
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_babel import get_locale
 from flask_babel import lazy_gettext as _l
 
 from app import access, clock, navigation, stored_settings, watch
 from app.formats import ago, count, date, day, duration, moment, month_name, size, time_of_day
 from app.notify import catalogue
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["INTERVALS", "VERSION", "ago", "count", "duration", "interval_name", "moment", "register", "size"]
 
@@ -24,6 +30,8 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # What a session sees must not be kept. Static files and pages for all say how long they may be.
+    "Cache-Control": "no-store",
 }
 VERSION = "0.1.0"
 INTERVALS = {
@@ -39,8 +47,33 @@ INTERVALS = {
 }
 
 
+class Answer(Response):
+    """What every answer becomes on its way out, whoever made it: one with the headers that protect it."""
+
+    def get_wsgi_response(
+        self, environ: WSGIEnvironment
+    ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        if self.mimetype == "text/html":
+            self.vary.add("Accept-Language")
+        body, status, headers = super().get_wsgi_response(environ)
+        # Put to the finished list: each name set earlier would be looked for, checked and copied.
+        given = {name.lower() for name, _value in headers}
+        headers += [(name, value) for name, value in _HEADERS.items() if name.lower() not in given]
+        return body, status, headers
+
+
 class CookieSessions(SecureCookieSessionInterface):
     """Flask's signed cookie, Secure whenever the request came over https and bound to the sub-path."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        # Most requests come from programs, without any cookie: there is no signature to look at.
+        if "HTTP_COOKIE" not in request.environ:
+            return self.session_class()
+        return super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if session.accessed or session.modified:
+            super().save_session(app, session, response)
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
@@ -58,8 +91,8 @@ class _Settings:
 
 
 def register(app: Flask) -> None:
+    app.response_class = Answer
     app.session_interface = CookieSessions()
-    app.after_request(_protect)
     app.context_processor(_context)
     app.add_template_filter(moment)
     app.add_template_filter(ago)
@@ -73,17 +106,6 @@ def register(app: Flask) -> None:
     app.add_template_filter(time_of_day)
     app.add_template_filter(clock.iso, "iso")
     app.add_template_filter(receipt)
-
-
-def _protect(answer: Response) -> Response:
-    for name, value in _HEADERS.items():
-        answer.headers.setdefault(name, value)
-    if answer.mimetype == "text/html":
-        answer.vary.add("Accept-Language")
-    # Static files may be cached; what a session sees must not be.
-    if request.endpoint != "static":
-        answer.headers.setdefault("Cache-Control", "no-store")
-    return answer
 
 
 def _context() -> dict[str, object]:

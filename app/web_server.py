@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import select
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from gunicorn.workers import gthread
 from werkzeug.exceptions import BadRequest, RequestTimeout
 
 if TYPE_CHECKING:
+    from socket import _SendableFile
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 # Threads that may wait for their clients, beside those that work. They cost little but their number.
@@ -28,6 +30,11 @@ _CUT_OFF = "The body is cut off or not well formed."
 _FIRST_DATA_SECONDS = 0.1
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 64 * 1024
+# Whoever was answered often asks again at once: for so long his thread waits for it, and so many do.
+_STAY_SECONDS = 0.05
+_MOST_STAYING = 16
+_LARGEST_HEAD_BYTES = 16 * 1024
+_AT_ONCE = int(socket.MSG_DONTWAIT)  # a number: joining flags as such takes longer than the call
 
 
 class TooSlow(TimeoutError):
@@ -39,34 +46,75 @@ class TooSlow(TimeoutError):
 
 
 class PatientSocket(socket.socket):
-    """A connection whose requests have a time to arrive in, longer the more of them is there."""
+    """A connection whose requests have a time to arrive in, longer the more of them is there.
+
+    To the kernel it blocks, always: telling it otherwise before and after each request, as gunicorn does,
+    is most of what a small request costs there.
+    """
 
     request_seconds = 30.0
+    _given: float | None = None
 
     @classmethod
     def of(cls, plain: socket.socket) -> PatientSocket:
         made = cls(fileno=plain.detach())
-        made.setblocking(False)
+        socket.socket.settimeout(made, None)
         made.begin()
         return made
 
     def begin(self) -> None:
         """A new request: the clock starts anew."""
         self._ends_at = time.monotonic() + self.request_seconds
+        self._head = b""
+        self._is_answered = False
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._given = seconds
+
+    def gettimeout(self) -> float | None:
+        return self._given
+
+    def setblocking(self, blocking: bool) -> None:
+        self._given = None if blocking else 0.0
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As ever, within the time-out that is set and the time that is left."""
-        given = self.gettimeout()
-        left = max(0.0, self._ends_at - time.monotonic())
-        self.settimeout(left if given is None else min(left, given))
         try:
+            data = super().recv(size, flags | _AT_ONCE)
+        except BlockingIOError:
+            if not self.is_readable_within(self._left_seconds()):
+                raise TooSlow from None
             data = super().recv(size, flags)
-        except (TimeoutError, BlockingIOError):
-            raise TooSlow from None
-        finally:
-            self.settimeout(given)
         self._ends_at += len(data) / SLOWEST_BYTES_PER_SECOND
         return data
+
+    def _left_seconds(self) -> float:
+        left = max(0.0, self._ends_at - time.monotonic())
+        return left if self._given is None else min(left, self._given)
+
+    def is_readable_within(self, seconds: float) -> bool:
+        """Whether there is something to receive, or the end of it all."""
+        waiting = select.poll()
+        waiting.register(self, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:  # type: ignore[override]  # gunicorn sends bytes
+        """The head of an answer leaves together with what comes first of its body."""
+        if not self._is_answered and len(data) <= _LARGEST_HEAD_BYTES:
+            self._head = data
+        else:
+            super().sendall(self._head + data if self._head else data, flags)
+            self._head = b""
+        self._is_answered = True
+
+    def send_head(self) -> None:
+        """Of an answer without a body."""
+        if self._head:
+            self.sendall(b"")
+
+    def sendfile(self, file: _SendableFile, offset: int = 0, count: int | None = None) -> int:
+        self.send_head()
+        return super().sendfile(file, offset, count)
 
     def linger(self) -> None:
         """Say that nothing more comes, and wait a little for the client to have read it."""
@@ -151,6 +199,10 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     wsgi: WSGIApplication
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._staying = threading.BoundedSemaphore(_MOST_STAYING)
+
     def get_thread_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.cfg.threads + PATIENT_THREADS, thread_name_prefix="request")
 
@@ -164,14 +216,36 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
         # A connection that brings nothing yet waits where it costs no thread. Who comes in the moment of
         # stopping has no such place and is waited for here.
         seconds = _FIRST_DATA_SECONDS if self.alive else _LINGER_SECONDS
-        if not conn.initialized and not conn.wait_for_data(seconds):
-            return gthread._DEFER
-        conn.sock.begin()
-        goes_on = super().handle(conn)
+        if not conn.initialized and not conn.data_ready:
+            conn.data_ready = conn.sock.is_readable_within(seconds)
+            if not conn.data_ready:
+                return gthread._DEFER
+        goes_on = self._answer(conn)
+        while goes_on and self._asks_again(conn):
+            goes_on = self._answer(conn)
         if not goes_on:
             # Here rather than where gunicorn does it: its loop would accept nobody for as long.
             conn.sock.linger()
         return goes_on
+
+    def _answer(self, conn: gthread.TConn) -> bool:
+        conn.sock.begin()
+        goes_on = super().handle(conn)
+        try:
+            conn.sock.send_head()
+        except OSError:
+            return False
+        return bool(goes_on)
+
+    def _asks_again(self, conn: gthread.TConn) -> bool:
+        """Whether the next request comes so soon that going back to gunicorn's loop would cost more."""
+        if not self.alive or conn.parser.unreader.buf.getvalue() or not self._staying.acquire(blocking=False):
+            return False
+        try:
+            asks: bool = conn.sock.is_readable_within(_STAY_SECONDS)
+        finally:
+            self._staying.release()
+        return asks
 
     def _cap_keepalive(self, deadline: float) -> None:
         """What never brought anything (browsers connect ahead) holds up a stop no longer than others do."""
