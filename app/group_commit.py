@@ -49,7 +49,9 @@ class _Ticket(Generic[T]):
 
 class GroupCommit:
     """For the threads of one process. There is no thread of its own: the first of those that wait does the
-    work of all, each in a savepoint, so that one that fails takes nothing of the others with it."""
+    work of all. One that fails takes nothing of the others with it: then all is undone and done once more,
+    each in a savepoint, so a work may be called twice. To have savepoints always would cost all of them more.
+    """
 
     def __init__(self, ends_all: Callable[[Exception], bool]) -> None:
         """`ends_all` tells an error of the database from one of a single write."""
@@ -77,9 +79,13 @@ class GroupCommit:
         shared: _Ticket[None] = _Ticket(lambda _session: None)
         try:
             with shared, writing() as session:
-                if len(together) == 1:
-                    together[0].value = together[0].work(session)
-                else:
+                for each in together:
+                    each.value = each.work(session)
+                    session.flush()
+                    session.expunge_all()  # what one has loaded is not what the next would see
+            if shared.error is not None and len(together) > 1 and not self._ends_all(shared.error):
+                shared.error = None
+                with shared, writing() as session:
                     for each in together:
                         self._attempt(session, each)
             shared.is_done = True  # after the commit: what ends the thread inside it is no error to keep

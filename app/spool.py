@@ -251,7 +251,7 @@ def _store(arrival: Arrival, database: Database, policy: Policy) -> None:
 def _checked_sender(arrival: Arrival, database: Database) -> Sender | None:
     if arrival.key_hash is None:
         return arrival.sender
-    with database.reading() as rows:
+    with database.asking() as rows:
         found = accounts.find_key_by_hash(rows, arrival.key_hash, accounts.UPLOAD, arrival.received_at)
         if found:
             address = arrival.sender.address

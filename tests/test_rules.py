@@ -67,6 +67,8 @@ ROOMS: dict[str, set[str]] = {
         "audit",
         "alerts",
         "jobs",
+        "known_job",
+        "report_rows",
         "job_history",
         "totals",
         "summary",

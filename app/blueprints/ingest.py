@@ -109,7 +109,7 @@ def _caller() -> Caller | None:
 
 
 def _known(key: str) -> Sender | None:
-    with database().reading() as rows:
+    with database().asking() as rows:
         found = accounts.find_key(rows, key, accounts.UPLOAD, clock.utcnow())
         if found is None:
             return None
