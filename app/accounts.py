@@ -17,6 +17,7 @@ from app import throttle
 from app.db import insert_if_absent
 from app.models import ApiKey, LoginFailure, User, UserSession
 from app.notify.cleaning import one_line
+from app.prepared import Prepared
 
 ADMINISTRATOR = "administrator"
 VIEWER = "viewer"
@@ -35,17 +36,19 @@ _SEEN_EVERY = timedelta(minutes=5)
 _CLEAR_CHARACTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
 
 
-# Built once: every report asks it. Columns alone: what the ORM does would take longer than the rest.
-_BY_HASH = select(
-    ApiKey.id,
-    ApiKey.label,
-    ApiKey.scope,
-    ApiKey.key_hash,
-    ApiKey.used_at,
-    ApiKey.revoked_at,
-    ApiKey.expires_at,
-    ApiKey.origin_id,
-).where(cast(Table, ApiKey.__table__).c.key_hash == bindparam("digest"))
+# Every report asks it.
+_BY_HASH = Prepared(
+    select(
+        ApiKey.id,
+        ApiKey.label,
+        ApiKey.scope,
+        ApiKey.key_hash,
+        ApiKey.used_at,
+        ApiKey.revoked_at,
+        ApiKey.expires_at,
+        ApiKey.origin_id,
+    ).where(cast(Table, ApiKey.__table__).c.key_hash == bindparam("digest"))
+)
 
 
 class AccountError(ValueError):
@@ -300,6 +303,5 @@ def find_key(rows: Connection, key: str, scope: str, now: datetime) -> KnownKey 
 
 def find_key_by_hash(rows: Connection, key_hash: str, scope: str, at: datetime) -> KnownKey | None:
     """As `find_key`, for a key that is known by its digest alone and came at that time."""
-    row = rows.execute(_BY_HASH, {"digest": key_hash}).first()
-    found = KnownKey(*row) if row else None
+    found = next((KnownKey(*row) for row in _BY_HASH.run(rows, {"digest": key_hash})), None)
     return found if found and found.scope == scope and is_valid(found, at) else None

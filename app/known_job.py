@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Self, cast
 
-from sqlalchemy import Connection, Row, Table, bindparam, select, update
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from app.models import Job, JobSchedule, Server
+from app.prepared import Prepared
 
 _JOBS = cast(Table, Job.__table__)
 _SERVERS = cast(Table, Server.__table__)
@@ -29,7 +31,7 @@ _READ = ("id", "server_id", *_MOVED, "tolerance_seconds", "reminder", "paused_at
 _SCHEDULE = ("source", "repeat", "days", "zone", "anchor_at")
 
 # Built once: building a statement costs more than asking it.
-_FIND = (
+_FIND = Prepared(
     select(
         *(_JOBS.c[name] for name in _READ),
         _SERVERS.c.name.label("server_name"),
@@ -40,9 +42,7 @@ _FIND = (
     .where(_SERVERS.c.machine_id == bindparam("machine"), _JOBS.c.backup_id == bindparam("backup"))
     .with_for_update(of=_JOBS)
 )
-# Their columns come with the values: SQLite writes every index that holds one which is named, changed or not.
-_SAVE = update(_JOBS).where(_JOBS.c.id == bindparam("number"))
-_SAVE_SERVER = update(_SERVERS).where(_SERVERS.c.id == bindparam("number"))
+_RENAME_SERVER = Prepared(update(_SERVERS).where(_SERVERS.c.id == bindparam("number")), ["name"])
 _moved = attrgetter(*_MOVED)
 
 
@@ -96,11 +96,11 @@ class KnownJob:
     _server_name_before: str = ""
 
     @classmethod
-    def _of(cls, rows: Sequence[Row[*tuple[Any, ...]]]) -> Self:
+    def _of(cls, rows: Sequence[tuple[Any, ...]]) -> Self:
         """Of rows that differ in their schedule alone."""
         own = len(_READ) + 1
         made = cls(*rows[0][:own])
-        made.schedules = [KnownSchedule(*row[own:]) for row in rows if row.schedule_source is not None]
+        made.schedules = [KnownSchedule(*row[own:]) for row in rows if row[own] is not None]
         made._before, made._server_name_before = _moved(made), made.server_name
         return made
 
@@ -111,12 +111,18 @@ class KnownJob:
         if self.why is not None:
             values["why"] = self.why
         if values:
-            connection.execute(_SAVE, {"number": self.id, **values})
+            _save(tuple(values)).run(connection, {"number": self.id, **values})
         if self.server_name != self._server_name_before:
-            connection.execute(_SAVE_SERVER, {"number": self.server_id, "name": self.server_name})
+            _RENAME_SERVER.run(connection, {"number": self.server_id, "name": self.server_name})
 
 
 def find(connection: Connection, machine_id: str, backup_id: str) -> KnownJob | None:
     """The job, locked until the transaction ends."""
-    rows = connection.execute(_FIND, {"machine": machine_id, "backup": backup_id}).all()
+    rows = _FIND.run(connection, {"machine": machine_id, "backup": backup_id})
     return KnownJob._of(rows) if rows else None
+
+
+@lru_cache(maxsize=256)
+def _save(names: tuple[str, ...]) -> Prepared:
+    # Only what has changed: SQLite writes every index that holds a column which is named.
+    return Prepared(update(_JOBS).where(_JOBS.c.id == bindparam("number")), names)

@@ -18,7 +18,7 @@ from app.known_job import KnownJob, KnownSchedule
 from app.models import STATE_RANKS, ApiKey, Job, JobSchedule
 from app.overdue import State, Verdict
 from app.recurrence import RecurrenceError, Schedule
-from app.report_rows import Prepared, Times
+from app.report_rows import Incoming, Times
 from app.reports import Report
 from app.upload import Body, Sender
 
@@ -33,10 +33,10 @@ def take(
 ) -> bool:
     """Store a backup's report; False when the same one is stored already."""
     times = _times(report, now)
-    prepared = Prepared.of(report, body, sender, times, now)
+    incoming = Incoming.of(report, body, sender, times, now)
 
     def work(session: Session) -> bool:
-        return _take(session, report, prepared, times, sender, policy, now)
+        return _take(session, report, incoming, times, sender, policy, now)
 
     try:
         return database.write_together(work)
@@ -48,7 +48,7 @@ def take(
 def _take(
     session: Session,
     report: Report,
-    prepared: Prepared,
+    incoming: Incoming,
     times: Times,
     sender: Sender,
     policy: Policy,
@@ -56,7 +56,7 @@ def _take(
 ) -> bool:
     connection = session.connection()
     job = jobs.find(session, report, key_id=sender.stand_in_id, key_label=sender.key_label, now=now)
-    report_id = report_rows.add(connection, job.id, report, prepared, now)
+    report_id = report_rows.add(connection, job.id, report, incoming, now)
     if report_id is None:
         job.save(connection)
         return False

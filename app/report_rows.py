@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.models import Report as ReportRow
 from app.models import ReportBody
+from app.prepared import Prepared
 from app.reports import Report
 from app.upload import Body, Sender
 
@@ -34,12 +35,15 @@ _copied = attrgetter(*_COPIED)
 _ROWS, _BODIES = cast(Table, ReportRow.__table__), cast(Table, ReportBody.__table__)
 # The unique key tells what is there already: asking first would be one statement more for every report.
 _INSERT_UNLESS_SAME = {
-    dialect.dialect.name: dialect.insert(_ROWS)
-    .on_conflict_do_nothing(index_elements=[_ROWS.c.job_id, _ROWS.c.fingerprint])
-    .returning(_ROWS.c.id)
+    dialect.dialect.name: Prepared(
+        dialect.insert(_ROWS)
+        .on_conflict_do_nothing(index_elements=[_ROWS.c.job_id, _ROWS.c.fingerprint])
+        .returning(_ROWS.c.id),
+        [each.name for each in _ROWS.c if each is not _ROWS.c.id],
+    )
     for dialect in (sqlite, postgresql)
 }
-_INSERT_BODY = insert(_BODIES)
+_INSERT_BODY = Prepared(insert(_BODIES), _BODIES.c.keys())
 _SAME_LATELY = (
     select(_ROWS.c.id)
     .where(
@@ -63,7 +67,7 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Incoming:
     """What is made of a report before its transaction begins: other writers need not wait for that."""
 
     row: dict[str, Any]
@@ -71,7 +75,7 @@ class Prepared:
     fingerprint: str
 
     @classmethod
-    def of(cls, report: Report, body: Body, sender: Sender, times: Times, now: datetime) -> Prepared:
+    def of(cls, report: Report, body: Body, sender: Sender, times: Times, now: datetime) -> Incoming:
         row = dict(zip(_COPIED, _copied(report), strict=True))
         row |= {"key_id": sender.key_id, "received_at": now}
         row |= {"began_at": times.began_at, "ended_at": times.ended_at, "time_source": times.source}
@@ -83,22 +87,23 @@ class Prepared:
         return cls(row, kept, report.fingerprint)
 
 
-def add(connection: Connection, job_id: int, report: Report, prepared: Prepared, now: datetime) -> int | None:
+def add(connection: Connection, job_id: int, report: Report, incoming: Incoming, now: datetime) -> int | None:
     """Store the rows; the number of the report, or None when the same one is there already.
 
     A report that carries neither times nor log lines looks the same after every run: it counts as
     repeated for some minutes only.
     """
-    fingerprint = prepared.fingerprint
+    fingerprint = incoming.fingerprint
     if not (report.has_own_time or report.log_lines):
         if _is_same_there_lately(connection, job_id, fingerprint, now):
             return None
         fingerprint = f"{fingerprint}@{now:%Y%m%d%H%M%S}"
     identity = {"job_id": job_id, "fingerprint": fingerprint}
-    statement = _INSERT_UNLESS_SAME[connection.dialect.name]
-    report_id: int | None = connection.execute(statement, prepared.row | identity).scalar()
-    if report_id is not None:
-        connection.execute(_INSERT_BODY, {"report_id": report_id, **prepared.body})
+    added = _INSERT_UNLESS_SAME[connection.dialect.name].run(connection, incoming.row | identity)
+    if not added:
+        return None
+    report_id: int = added[0][0]
+    _INSERT_BODY.run(connection, {"report_id": report_id, **incoming.body})
     return report_id
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.db import insert_if_absent
 from app.known_job import KnownJob
 from app.models import Job, ReportTotal, Total
+from app.prepared import Prepared
 from app.reports import Report
 
 SERVERS = "servers"
@@ -78,7 +79,7 @@ def _moved(column: InstrumentedAttribute[int]) -> ColumnElement[int]:
     return case((column < _FULL, column + bindparam(f"by_{column.key}")), else_=column)
 
 
-_ADD = (
+_ADD = Prepared(
     update(cast(Table, ReportTotal.__table__))
     .where(ReportTotal.slot == bindparam("of_slot"))
     .values(
@@ -96,8 +97,8 @@ def add(connection: Connection, job_id: int, change: Change) -> None:
 
 
 def _move(connection: Connection, slot: int, change: Change) -> None:
-    connection.execute(
-        _ADD,
+    _ADD.run(
+        connection,
         {
             "of_slot": slot,
             "by_runs_count": change.runs_count,

@@ -53,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
         "log_lines",
         "web_server",
     },
-    "storage": {"extensions", "db", "group_commit", "sqlite", "models", "schema"},
+    "storage": {"extensions", "db", "group_commit", "prepared", "sqlite", "models", "schema"},
     "work": {
         "record",
         "checks",
