@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from app import known_job, totals
 from app.checks import JOBS_TOTAL
-from app.db import insert_if_absent
+from app.db import insert_if_absent, session_on
 from app.known_job import KnownJob
 from app.models import STATE_RANKS, Job, Server
 from app.models import Report as ReportRow
@@ -18,18 +18,17 @@ from app.overdue import State
 from app.reports import Report
 
 
-def find(session: Session, report: Report, *, key_id: int | None, key_label: str, now: datetime) -> KnownJob:
+def find(
+    connection: Connection, report: Report, *, key_id: int | None, key_label: str, now: datetime
+) -> KnownJob:
     """The job of a report, locked; made when the report is its first. What it is called now is not saved."""
     machine_id, machine_name = _machine(report, key_id, key_label)
     backup_id = report.backup_id or f"name:{report.backup_name}"
-    job = known_job.find(session.connection(), machine_id, backup_id)
+    job = known_job.find(connection, machine_id, backup_id)
     if job is None:
-        if insert_if_absent(session, Server, machine_id=machine_id, name=machine_name, created_at=now):
-            totals.count(session, totals.SERVERS, 1)
-        server_id = session.scalars(select(Server.id).where(Server.machine_id == machine_id)).one()
-        if _make(session, server_id, backup_id, report.backup_name or backup_id, now):
-            totals.count(session, JOBS_TOTAL, 1)
-        job = known_job.find(session.connection(), machine_id, backup_id)
+        with session_on(connection) as session:
+            _make(session, (machine_id, machine_name), (backup_id, report.backup_name or backup_id), now)
+        job = known_job.find(connection, machine_id, backup_id)
         if job is None:
             raise NoResultFound("the job was deleted in the moment it was made")
     job.server_name = report.machine_name or job.server_name
@@ -37,7 +36,16 @@ def find(session: Session, report: Report, *, key_id: int | None, key_label: str
     return job
 
 
-def _make(session: Session, server_id: int, backup_id: str, name: str, now: datetime) -> bool:
+def _make(session: Session, machine: tuple[str, str], backup: tuple[str, str], now: datetime) -> None:
+    """The server, unless it is there, and the job; of each the identity and the name."""
+    if insert_if_absent(session, Server, machine_id=machine[0], name=machine[1], created_at=now):
+        totals.count(session, totals.SERVERS, 1)
+    server_id = session.scalars(select(Server.id).where(Server.machine_id == machine[0])).one()
+    if _make_job(session, server_id, *backup, now):
+        totals.count(session, JOBS_TOTAL, 1)
+
+
+def _make_job(session: Session, server_id: int, backup_id: str, name: str, now: datetime) -> bool:
     return insert_if_absent(
         session,
         Job,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app import alerts, checks, expectation, jobs, overdue, report_rows, totals
 from app.alerts import News
 from app.checks import Policy
-from app.db import Database
+from app.db import Database, session_on
 from app.expectation import Beliefs, Expectation, Run, Source
 from app.known_job import KnownJob, KnownSchedule
 from app.models import STATE_RANKS, ApiKey, Job, JobSchedule
@@ -35,18 +35,18 @@ def take(
     times = _times(report, now)
     incoming = Incoming.of(report, body, sender, times, now)
 
-    def work(session: Session) -> bool:
-        return _take(session, report, incoming, times, sender, policy, now)
+    def work(connection: Connection) -> bool:
+        return _take(connection, report, incoming, times, sender, policy, now)
 
     try:
-        return database.write_together(work)
+        return database.change_together(work)
     except (IntegrityError, NoResultFound):
         # The job or its server was made or deleted between two statements: it begins anew.
-        return database.write_together(work)
+        return database.change_together(work)
 
 
 def _take(
-    session: Session,
+    connection: Connection,
     report: Report,
     incoming: Incoming,
     times: Times,
@@ -54,8 +54,7 @@ def _take(
     policy: Policy,
     now: datetime,
 ) -> bool:
-    connection = session.connection()
-    job = jobs.find(session, report, key_id=sender.stand_in_id, key_label=sender.key_label, now=now)
+    job = jobs.find(connection, report, key_id=sender.stand_in_id, key_label=sender.key_label, now=now)
     report_id = report_rows.add(connection, job.id, report, incoming, now)
     if report_id is None:
         job.save(connection)
@@ -64,22 +63,22 @@ def _take(
     newest = not report.dry_run and _is_newest(job, times)
     sums = totals.note_run(job, report, report_id, newest=newest)
     if not report.dry_run:
-        _follow(session, job, report, times, policy, now)
+        _follow(connection, job, report, times, policy, now)
     job.save(connection)
     totals.add(connection, job.id, sums)
     return True
 
 
 def _follow(
-    session: Session, job: KnownJob, report: Report, times: Times, policy: Policy, now: datetime
+    connection: Connection, job: KnownJob, report: Report, times: Times, policy: Policy, now: datetime
 ) -> None:
     """What a run changes. One that ended before the newest known is history; a failure is told all the same,
     because a client whose clock was set back also looks like that."""
     if _is_newest(job, times):
         _move_clocks(job, report, times, policy, now)
-        _change_state(session, job, report, policy, now)
+        _change_state(connection, job, report, policy, now)
     elif not report.good and job.state != State.PAUSED and not checks.is_quiet(job, now):
-        _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
+        _tell(connection, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
 
 
 def _is_newest(job: KnownJob, times: Times) -> bool:
@@ -158,7 +157,9 @@ def _schedule(row: JobSchedule | KnownSchedule) -> Schedule | None:
         return None  # a zone this machine no longer knows: the next belief takes over
 
 
-def _change_state(session: Session, job: KnownJob, report: Report, policy: Policy, now: datetime) -> None:
+def _change_state(
+    connection: Connection, job: KnownJob, report: Report, policy: Policy, now: datetime
+) -> None:
     """What the report itself changes."""
     before = job.state
     decided = checks.judge_after_report(job, policy, good=report.good, now=now)
@@ -174,7 +175,7 @@ def _change_state(session: Session, job: KnownJob, report: Report, policy: Polic
     if report.good and decided.state is not State.OVERDUE:
         _end_acknowledgement(job)
     if kind:
-        _tell(session, job, kind, before, decided, report, policy, now)
+        _tell(connection, job, kind, before, decided, report, policy, now)
 
 
 def _end_acknowledgement(job: KnownJob) -> None:
@@ -182,7 +183,7 @@ def _end_acknowledgement(job: KnownJob) -> None:
 
 
 def _tell(
-    session: Session,
+    connection: Connection,
     job: KnownJob,
     kind: str,
     before: str,
@@ -200,7 +201,8 @@ def _tell(
         "partial": report.partial,
         "interrupted": report.interrupted,
     }
-    alerts.record(session, [News(job.id, kind, facts)], now, policy.group_limit)
+    with session_on(connection) as session:
+        alerts.record(session, [News(job.id, kind, facts)], now, policy.group_limit)
     job.told = kind
 
 
