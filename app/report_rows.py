@@ -81,8 +81,8 @@ class Incoming:
         row |= {"began_at": times.began_at, "ended_at": times.ended_at, "time_source": times.source}
         kept = {
             "content_type": body.content_type[:100],
-            "size_bytes": len(body.raw),
-            "compressed": body.compressed(),
+            "size_bytes": body.size_bytes,
+            "compressed": body.compressed,
         }
         return cls(row, kept, report.fingerprint)
 
