@@ -7,8 +7,9 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -16,6 +17,7 @@ from app import throttle
 from app.db import insert_if_absent
 from app.models import ApiKey, LoginFailure, User, UserSession
 from app.notify.cleaning import one_line
+from app.prepared import Prepared
 
 ADMINISTRATOR = "administrator"
 VIEWER = "viewer"
@@ -34,8 +36,19 @@ _SEEN_EVERY = timedelta(minutes=5)
 _CLEAR_CHARACTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
 
 
-# Built once: every report asks it.
-_BY_HASH = select(ApiKey).where(ApiKey.key_hash == bindparam("digest"))
+# Every report asks it.
+_BY_HASH = Prepared(
+    select(
+        ApiKey.id,
+        ApiKey.label,
+        ApiKey.scope,
+        ApiKey.key_hash,
+        ApiKey.used_at,
+        ApiKey.revoked_at,
+        ApiKey.expires_at,
+        ApiKey.origin_id,
+    ).where(cast(Table, ApiKey.__table__).c.key_hash == bindparam("digest"))
+)
 
 
 class AccountError(ValueError):
@@ -281,17 +294,31 @@ def new_key(
     return row, key
 
 
-def is_valid(key: ApiKey, at: datetime) -> bool:
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A key as whoever checks it needs it."""
+
+    id: int
+    label: str
+    scope: str
+    key_hash: str
+    used_at: datetime | None
+    revoked_at: datetime | None
+    expires_at: datetime | None
+    origin_id: int | None
+
+
+def is_valid(key: ApiKey | KnownKey, at: datetime) -> bool:
     """Whether the key opens anything at that time: neither revoked nor expired."""
     return key.revoked_at is None and (key.expires_at is None or at < key.expires_at)
 
 
-def find_key(session: Session, key: str, scope: str, now: datetime) -> ApiKey | None:
+def find_key(rows: Connection, key: str, scope: str, now: datetime) -> KnownKey | None:
     """The valid key with this scope, or None."""
-    return find_key_by_hash(session, digest(key), scope, now)
+    return find_key_by_hash(rows, digest(key), scope, now)
 
 
-def find_key_by_hash(session: Session, key_hash: str, scope: str, at: datetime) -> ApiKey | None:
+def find_key_by_hash(rows: Connection, key_hash: str, scope: str, at: datetime) -> KnownKey | None:
     """As `find_key`, for a key that is known by its digest alone and came at that time."""
-    found = session.scalar(_BY_HASH, {"digest": key_hash})
+    found = next((KnownKey(*row) for row in _BY_HASH.run(rows, {"digest": key_hash})), None)
     return found if found and found.scope == scope and is_valid(found, at) else None

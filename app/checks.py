@@ -16,6 +16,7 @@ from app import alerts, deadline, downtime, maintenance, overdue
 from app.alerts import News
 from app.db import Database, reason
 from app.deadline import Allowance
+from app.known_job import KnownJob
 from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import Facts, State, Verdict
 
@@ -170,7 +171,7 @@ def _allowed(
     return replace(facts, allowance=moved)
 
 
-def _facts(row: Row[*tuple[Any, ...]] | Job, policy: Policy) -> Facts:
+def _facts(row: Row[*tuple[Any, ...]] | Job | KnownJob, policy: Policy) -> Facts:
     tolerance = row.tolerance_seconds
     return Facts(
         expected_at=row.expected_at,
@@ -186,12 +187,12 @@ def _facts(row: Row[*tuple[Any, ...]] | Job, policy: Policy) -> Facts:
     )
 
 
-def judge(job: Job, policy: Policy, now: datetime) -> Verdict:
+def judge(job: Job | KnownJob, policy: Policy, now: datetime) -> Verdict:
     """The verdict on a job that is already loaded."""
     return overdue.verdict(_facts(job, policy), now)
 
 
-def judge_after_report(job: Job, policy: Policy, *, good: bool, now: datetime) -> Verdict:
+def judge_after_report(job: Job | KnownJob, policy: Policy, *, good: bool, now: datetime) -> Verdict:
     """The verdict once a report has moved the clocks of a job that is loaded."""
     return overdue.after_report(_facts(job, policy), job.state, good, now)
 
@@ -237,7 +238,7 @@ def keep_error(job: Row[*tuple[Any, ...]] | Job, decided: Verdict) -> None:
         decided.why.setdefault("error", job.why["error"])
 
 
-def is_quiet(job: Row[*tuple[Any, ...]] | Job, now: datetime) -> bool:
+def is_quiet(job: Row[*tuple[Any, ...]] | Job | KnownJob, now: datetime) -> bool:
     """Somebody has said that they know."""
     until_at = job.acknowledged_until_at
     return job.acknowledged_at is not None and (until_at is None or now <= until_at)

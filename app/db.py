@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from flask import current_app
-from sqlalchemy import DateTime, Engine, TypeDecorator, create_engine, event, literal
+from sqlalchemy import Connection, DateTime, Engine, TypeDecorator, create_engine, event, literal
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import Dialect
@@ -142,24 +142,54 @@ class Database:
             yield session
 
     @contextlib.contextmanager
+    def asking(self) -> Iterator[Connection]:
+        """As `reading`, without the ORM, for what happens often."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction, committed when the block ends without an error."""
-        before = self._file.identity() if self._file else None
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with (
+            self._in_place(),
+            Session(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """As `writing`, without the ORM."""
+        with self._in_place(), self._writer.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """Raises when what the block has committed is in a file that is gone."""
+        before = self._file.identity() if self._file else None
+        yield
         if self._file:
             self._file.check_unmoved(before)
 
     def write_together(self, work: Callable[[Session], T]) -> T:
+        """As `change_together`, for works that need the ORM."""
+
+        def with_session(connection: Connection) -> T:
+            with session_on(connection) as session:
+                return work(session)
+
+        return self.change_together(with_session)
+
+    def change_together(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, after the commit of a transaction that others of this process may share.
 
         On SQLite alone, which has one writer at a time and pays for each commit with a write to the disk;
-        PostgreSQL joins commits by itself.
+        PostgreSQL joins commits by itself. When another work fails, this one may be called a second time.
         """
         if self.is_sqlite:
-            return self._group.run(self.writing, work)
-        with self.writing() as session:
-            return work(session)
+            return self._group.run(self._changing, work)
+        with self._changing() as connection:
+            return work(connection)
 
     def forget_connections(self) -> None:
         """After a fork: the parent's connections are not ours to use or close."""
@@ -167,6 +197,14 @@ class Database:
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+
+@contextlib.contextmanager
+def session_on(connection: Connection) -> Iterator[Session]:
+    """The ORM within a transaction that somebody else commits or undoes."""
+    with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
+        yield session
+        session.flush()
 
 
 def insert_if_absent(session: Session, model: type[Base], **values: Any) -> bool:

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 T = TypeVar("T")
-Writing = Callable[[], AbstractContextManager[Session]]
+Writing = Callable[[], AbstractContextManager[Connection]]
 
 MOST_TOGETHER = 64
 
@@ -23,7 +23,7 @@ class _Interrupted(Exception):
 class _Ticket(Generic[T]):
     """One write that waits: what it is, and what came of it. As a context it keeps an error for its owner."""
 
-    def __init__(self, work: Callable[[Session], T]) -> None:
+    def __init__(self, work: Callable[[Connection], T]) -> None:
         self.work = work
         self.value: Any = None
         self.error: Exception | None = None
@@ -49,7 +49,9 @@ class _Ticket(Generic[T]):
 
 class GroupCommit:
     """For the threads of one process. There is no thread of its own: the first of those that wait does the
-    work of all, each in a savepoint, so that one that fails takes nothing of the others with it."""
+    work of all. One that fails takes nothing of the others with it: then all is undone and done once more,
+    each in a savepoint, so a work may be called twice. To have savepoints always would cost all of them more.
+    """
 
     def __init__(self, ends_all: Callable[[Exception], bool]) -> None:
         """`ends_all` tells an error of the database from one of a single write."""
@@ -58,7 +60,7 @@ class GroupCommit:
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()
 
-    def run(self, writing: Writing, work: Callable[[Session], T]) -> T:
+    def run(self, writing: Writing, work: Callable[[Connection], T]) -> T:
         """What `work` returns, once it is committed; or its error, or that of the commit."""
         ticket = _Ticket(work)
         with self._queue_lock:
@@ -74,29 +76,25 @@ class GroupCommit:
         return together
 
     def _commit(self, writing: Writing, together: Sequence[_Ticket[Any]]) -> None:
-        shared: _Ticket[None] = _Ticket(lambda _session: None)
+        shared: _Ticket[None] = _Ticket(lambda _connection: None)
         try:
-            with shared, writing() as session:
-                if len(together) == 1:
-                    together[0].value = together[0].work(session)
-                else:
+            with shared, writing() as connection:
+                for each in together:
+                    each.value = each.work(connection)
+            if shared.error is not None and len(together) > 1 and not self._ends_all(shared.error):
+                shared.error = None
+                with shared, writing() as connection:
                     for each in together:
-                        self._attempt(session, each)
+                        self._attempt(connection, each)
             shared.is_done = True  # after the commit: what ends the thread inside it is no error to keep
         finally:
             for each in together:
                 each.error = each.error or shared.error or (None if shared.is_done else _Interrupted())
                 each.is_done = True
 
-    def _attempt(self, session: Session, ticket: _Ticket[Any]) -> None:
-        with (
-            ticket,
-            Session(
-                session.connection(), join_transaction_mode="create_savepoint", expire_on_commit=False
-            ) as own,
-            own.begin(),
-        ):
-            ticket.value = ticket.work(own)
+    def _attempt(self, connection: Connection, ticket: _Ticket[Any]) -> None:
+        with ticket, connection.begin_nested():
+            ticket.value = ticket.work(connection)
         # After such an error SQLite may have ended the whole transaction: nothing more goes into it.
         if ticket.error is not None and self._ends_all(ticket.error):
             raise ticket.error

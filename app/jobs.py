@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select
-from sqlalchemy.orm import Session, contains_eager, joinedload
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.exc import NoResultFound
+from sqlalchemy.orm import Session
 
-from app import totals
+from app import known_job, totals
 from app.checks import JOBS_TOTAL
-from app.db import insert_if_absent
+from app.db import insert_if_absent, session_on
+from app.known_job import KnownJob
 from app.models import STATE_RANKS, Job, Server
 from app.models import Report as ReportRow
 from app.overdue import State
 from app.reports import Report
 
-# Built once: a report comes far more often than a job, and finding the job is most of its work.
-_FIND = (
-    select(Job)
-    .join(Job.server)
-    .where(Server.machine_id == bindparam("machine"), Job.backup_id == bindparam("backup"))
-    .options(contains_eager(Job.server), joinedload(Job.schedules))
-    .with_for_update(of=Job)
-)
 
-
-def find(session: Session, report: Report, *, key_id: int | None, key_label: str, now: datetime) -> Job:
-    """The job of a report, locked; made when the report is its first."""
+def find(
+    connection: Connection, report: Report, *, key_id: int | None, key_label: str, now: datetime
+) -> KnownJob:
+    """The job of a report, locked; made when the report is its first. What it is called now is not saved."""
     machine_id, machine_name = _machine(report, key_id, key_label)
     backup_id = report.backup_id or f"name:{report.backup_name}"
-    identity = {"machine": machine_id, "backup": backup_id}
-    job = session.scalars(_FIND, identity).unique().one_or_none()
+    job = known_job.find(connection, machine_id, backup_id)
     if job is None:
-        if insert_if_absent(session, Server, machine_id=machine_id, name=machine_name, created_at=now):
-            totals.count(session, totals.SERVERS, 1)
-        server_id = session.scalars(select(Server.id).where(Server.machine_id == machine_id)).one()
-        if _make(session, server_id, backup_id, report.backup_name or backup_id, now):
-            totals.count(session, JOBS_TOTAL, 1)
-        job = session.scalars(_FIND, identity).unique().one()
-    if report.machine_name and job.server.name != report.machine_name:
-        job.server.name = report.machine_name
-    if report.backup_name and job.name != report.backup_name:
-        job.name = report.backup_name
+        with session_on(connection) as session:
+            _make(session, (machine_id, machine_name), (backup_id, report.backup_name or backup_id), now)
+        job = known_job.find(connection, machine_id, backup_id)
+        if job is None:
+            raise NoResultFound("the job was deleted in the moment it was made")
+    job.server_name = report.machine_name or job.server_name
+    job.name = report.backup_name or job.name
     return job
 
 
-def _make(session: Session, server_id: int, backup_id: str, name: str, now: datetime) -> bool:
+def _make(session: Session, machine: tuple[str, str], backup: tuple[str, str], now: datetime) -> None:
+    """The server, unless it is there, and the job; of each the identity and the name."""
+    if insert_if_absent(session, Server, machine_id=machine[0], name=machine[1], created_at=now):
+        totals.count(session, totals.SERVERS, 1)
+    server_id = session.scalars(select(Server.id).where(Server.machine_id == machine[0])).one()
+    if _make_job(session, server_id, *backup, now):
+        totals.count(session, JOBS_TOTAL, 1)
+
+
+def _make_job(session: Session, server_id: int, backup_id: str, name: str, now: datetime) -> bool:
     return insert_if_absent(
         session,
         Job,

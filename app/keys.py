@@ -31,7 +31,7 @@ def given() -> str | None:
 def may_read(key: str) -> bool:
     """Whether it is a key of scope `read`; when it was used is noted once a minute."""
     now = clock.utcnow()
-    with database().reading() as rows:
+    with database().asking() as rows:
         found = accounts.find_key(rows, key, accounts.READ, now)
     if found is not None and (found.used_at is None or now - found.used_at > _USE_NOTED_EVERY):
         _note_use(found.id)

@@ -33,9 +33,8 @@ class Shown:
 
 def keep(database: Database, body: Body, problem: UnusableReport, sender: Sender, *, now: datetime) -> None:
     """Keep a body that is no usable report, with the reason, for the administrator; the oldest make room."""
-    compressed = body.compressed()
     with database.writing() as session:
-        retention.make_room_in_quarantine(session, len(compressed))
+        retention.make_room_in_quarantine(session, len(body.compressed))
         session.add(
             QuarantinedBody(
                 received_at=now,
@@ -44,8 +43,8 @@ def keep(database: Database, body: Body, problem: UnusableReport, sender: Sender
                 content_type=body.content_type[:100],
                 reason=problem.reason,
                 missing_fields=problem.missing_fields,
-                size_bytes=len(body.raw),
-                compressed=compressed,
+                size_bytes=body.size_bytes,
+                compressed=body.compressed,
             )
         )
 
@@ -64,12 +63,13 @@ def take_again(database: Database, row: QuarantinedBody, policy: Policy) -> tupl
     Returns the report, and whether it was stored: one that is known already or about no backup is not.
     Raises UnusableReport when it still can't be read.
     """
-    body = Body(zlib.decompress(row.compressed), row.content_type)
-    report = parse(body.raw, body.content_type)
+    raw = zlib.decompress(row.compressed)
+    report = parse(raw, row.content_type)
     if not report.is_backup:
         return report, False
     with database.reading() as session:
         sender = Sender(_key_id(session, row.key_label), row.key_label, row.address, row.received_at)
+    body = Body(raw, row.content_type)
     return report, record.take(database, report, body, sender, policy=policy, now=row.received_at)
 
 

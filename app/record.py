@@ -2,132 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, update
 from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
-from app import alerts, checks, expectation, jobs, overdue, totals
+from app import alerts, checks, expectation, jobs, overdue, report_rows, totals
 from app.alerts import News
 from app.checks import Policy
-from app.db import Database
+from app.db import Database, session_on
 from app.expectation import Beliefs, Expectation, Run, Source
-from app.models import STATE_RANKS, ApiKey, Job, JobSchedule, ReportBody
-from app.models import Report as ReportRow
+from app.known_job import KnownJob, KnownSchedule
+from app.models import STATE_RANKS, ApiKey, Job, JobSchedule
 from app.overdue import State, Verdict
 from app.recurrence import RecurrenceError, Schedule
+from app.report_rows import Incoming, Times
 from app.reports import Report
 from app.upload import Body, Sender
 
 _CLOCK_AHEAD = timedelta(hours=1)
 _SCHEDULE_AHEAD = timedelta(days=1)
-_SAME_WITHIN = timedelta(minutes=10)
 _KEY_USE_NOTED_EVERY = timedelta(minutes=1)
-
-# Columns that carry the same name in the parsed report and in the row.
-# fmt: off
-_COPIED = (
-    "outcome", "partial", "interrupted", "dry_run", "salvaged", "error", "duplicati_version",
-    "next_scheduled_at", "warnings_count", "errors_count", "messages_count", "examined_files",
-    "opened_files", "added_files", "modified_files", "deleted_files", "files_with_error",
-    "examined_bytes", "opened_bytes", "added_bytes", "modified_bytes", "uploaded_bytes",
-    "downloaded_bytes", "stored_bytes", "stored_files", "versions", "free_quota_bytes",
-    "total_quota_bytes", "assigned_quota_bytes",
-)
-# fmt: on
-
-
-# Straight to the tables: a report needs none of what the ORM does for rows, and that is most of the work.
-_REPORTS, _BODIES = cast(Table, ReportRow.__table__), cast(Table, ReportBody.__table__)
-_ROWS = _REPORTS.c
-_INSERT_ROW = insert(_REPORTS).returning(_ROWS.id)
-_INSERT_BODY = insert(_BODIES)
-_SAME = select(_ROWS.id).where(
-    _ROWS.job_id == bindparam("job"), _ROWS.fingerprint == bindparam("fingerprint")
-)
-_SAME_LATELY = (
-    select(_ROWS.id)
-    .where(
-        _ROWS.job_id == bindparam("job"),
-        _ROWS.fingerprint > bindparam("above"),
-        _ROWS.fingerprint < bindparam("below"),
-        _ROWS.received_at > bindparam("after_at"),
-        _ROWS.received_at < bindparam("before_at"),  # one that waited in the spool comes after later ones
-    )
-    .limit(1)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When the run was, by its own word where that can be right, else by its arrival."""
-
-    began_at: datetime
-    ended_at: datetime
-    source: str
+_NOTE_KEY_USE = update(cast(Table, ApiKey.__table__)).where(ApiKey.id == bindparam("number"))
 
 
 def take(
     database: Database, report: Report, body: Body, sender: Sender, *, policy: Policy, now: datetime
 ) -> bool:
     """Store a backup's report; False when the same one is stored already."""
-    compressed = body.compressed()  # outside the transaction: other writers need not wait for it
+    times = _times(report, now)
+    incoming = Incoming.of(report, body, sender, times, now)
 
-    def work(session: Session) -> bool:
-        return _take(session, report, body, compressed, sender, policy, now)
+    def work(connection: Connection) -> bool:
+        return _take(connection, report, incoming, times, sender, policy, now)
 
     try:
-        return database.write_together(work)
+        return database.change_together(work)
     except (IntegrityError, NoResultFound):
         # The job or its server was made or deleted between two statements: it begins anew.
-        return database.write_together(work)
+        return database.change_together(work)
 
 
 def _take(
-    session: Session,
+    connection: Connection,
     report: Report,
-    body: Body,
-    compressed: bytes,
+    incoming: Incoming,
+    times: Times,
     sender: Sender,
     policy: Policy,
     now: datetime,
 ) -> bool:
-    job = jobs.find(session, report, key_id=sender.stand_in_id, key_label=sender.key_label, now=now)
-    times = _times(report, now)
-    fingerprint = _unseen_fingerprint(session, job, report, now)
-    if fingerprint is None:
+    job = jobs.find(connection, report, key_id=sender.stand_in_id, key_label=sender.key_label, now=now)
+    report_id = report_rows.add(connection, job.id, report, incoming, now)
+    if report_id is None:
+        job.save(connection)
         return False
-    rows = session.connection()
-    report_id = rows.execute(_INSERT_ROW, _row(job, report, times, fingerprint, sender, now)).scalar_one()
-    kept = {
-        "content_type": body.content_type[:100],
-        "size_bytes": len(body.raw),
-        "compressed": compressed,
-    }
-    rows.execute(_INSERT_BODY, {"report_id": report_id, **kept})
-    _note_key_use(session, sender, now)
+    _note_key_use(connection, sender, now)
     newest = not report.dry_run and _is_newest(job, times)
     sums = totals.note_run(job, report, report_id, newest=newest)
     if not report.dry_run:
-        _follow(session, job, report, times, policy, now)
-    totals.add(session, job.id, sums)
+        _follow(connection, job, report, times, policy, now)
+    job.save(connection)
+    totals.add(connection, job.id, sums)
     return True
 
 
-def _follow(session: Session, job: Job, report: Report, times: Times, policy: Policy, now: datetime) -> None:
+def _follow(
+    connection: Connection, job: KnownJob, report: Report, times: Times, policy: Policy, now: datetime
+) -> None:
     """What a run changes. One that ended before the newest known is history; a failure is told all the same,
     because a client whose clock was set back also looks like that."""
     if _is_newest(job, times):
         _move_clocks(job, report, times, policy, now)
-        _change_state(session, job, report, policy, now)
+        _change_state(connection, job, report, policy, now)
     elif not report.good and job.state != State.PAUSED and not checks.is_quiet(job, now):
-        _tell(session, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
+        _tell(connection, job, alerts.FAILED, job.state, checks.judge(job, policy, now), report, policy, now)
 
 
-def _is_newest(job: Job, times: Times) -> bool:
+def _is_newest(job: KnownJob, times: Times) -> bool:
     return job.last_ended_at is None or times.ended_at >= job.last_ended_at
 
 
@@ -142,48 +96,14 @@ def _times(report: Report, now: datetime) -> Times:
     return Times(min(report.began_at or ended_at, now), ended_at, "report")
 
 
-def _unseen_fingerprint(session: Session, job: Job, report: Report, now: datetime) -> str | None:
-    """What the row is told apart by; None when it is there already.
-
-    A report that carries neither times nor log lines looks the same after every run: it counts as
-    repeated for some minutes only.
-    """
-    fingerprint = report.fingerprint
-    rows = session.connection()
-    if report.has_own_time or report.log_lines:
-        same = rows.scalar(_SAME, {"job": job.id, "fingerprint": fingerprint})
-        return fingerprint if same is None else None
-    prefix = f"{fingerprint}@"
-    lately = {"after_at": now - _SAME_WITHIN, "before_at": now + _SAME_WITHIN}
-    same = rows.scalar(_SAME_LATELY, {"job": job.id, "above": prefix, "below": f"{fingerprint}A", **lately})
-    return f"{prefix}{now:%Y%m%d%H%M%S}" if same is None else None
-
-
-def _row(
-    job: Job, report: Report, times: Times, fingerprint: str, sender: Sender, now: datetime
-) -> dict[str, Any]:
-    return {
-        "key_id": sender.key_id,
-        "job_id": job.id,
-        "fingerprint": fingerprint,
-        "received_at": now,
-        "began_at": times.began_at,
-        "ended_at": times.ended_at,
-        "time_source": times.source,
-        "duration_seconds": report.duration_seconds,
-        "good": report.good,
-        **{name: getattr(report, name) for name in _COPIED},
-    }
-
-
-def _note_key_use(session: Session, sender: Sender, now: datetime) -> None:
+def _note_key_use(connection: Connection, sender: Sender, now: datetime) -> None:
     # Once a minute is enough to show on a page; each report need not write it.
     is_old = sender.key_used_at is None or now - sender.key_used_at > _KEY_USE_NOTED_EVERY
     if sender.key_id is not None and is_old:
-        session.execute(update(ApiKey).where(ApiKey.id == sender.key_id).values(used_at=now))
+        connection.execute(_NOTE_KEY_USE, {"number": sender.key_id, "used_at": now})
 
 
-def _move_clocks(job: Job, report: Report, times: Times, policy: Policy, now: datetime) -> None:
+def _move_clocks(job: KnownJob, report: Report, times: Times, policy: Policy, now: datetime) -> None:
     run, held = _run_by_its_clock(report, times, now), beliefs(job, policy)
     expected = expectation.after_run(run, held)
     _expect(job, expected)
@@ -210,13 +130,13 @@ def _outcome(report: Report) -> str:
     return "Partial" if report.partial and report.outcome in ("Success", "Warning") else report.outcome
 
 
-def _expect(job: Job, expected: Expectation | None) -> None:
+def _expect(job: Job | KnownJob, expected: Expectation | None) -> None:
     job.expected_at = expected.expected_at if expected else None
     job.until_at = expected.until_at if expected else None
     job.expected_source = str(expected.source) if expected else None
 
 
-def beliefs(job: Job, policy: Policy) -> Beliefs:
+def beliefs(job: Job | KnownJob, policy: Policy) -> Beliefs:
     """What is stored about the schedule of a job."""
     tolerance = policy.tolerance_seconds if job.tolerance_seconds is None else job.tolerance_seconds
     known = {each.source: _schedule(each) for each in job.schedules}
@@ -229,7 +149,7 @@ def beliefs(job: Job, policy: Policy) -> Beliefs:
     )
 
 
-def _schedule(row: JobSchedule) -> Schedule | None:
+def _schedule(row: JobSchedule | KnownSchedule) -> Schedule | None:
     days = frozenset(filter(None, row.days.split(",")))
     try:
         return Schedule(repeat=row.repeat, days=days, zone=row.zone, anchor_at=row.anchor_at)
@@ -237,7 +157,9 @@ def _schedule(row: JobSchedule) -> Schedule | None:
         return None  # a zone this machine no longer knows: the next belief takes over
 
 
-def _change_state(session: Session, job: Job, report: Report, policy: Policy, now: datetime) -> None:
+def _change_state(
+    connection: Connection, job: KnownJob, report: Report, policy: Policy, now: datetime
+) -> None:
     """What the report itself changes."""
     before = job.state
     decided = checks.judge_after_report(job, policy, good=report.good, now=now)
@@ -253,16 +175,16 @@ def _change_state(session: Session, job: Job, report: Report, policy: Policy, no
     if report.good and decided.state is not State.OVERDUE:
         _end_acknowledgement(job)
     if kind:
-        _tell(session, job, kind, before, decided, report, policy, now)
+        _tell(connection, job, kind, before, decided, report, policy, now)
 
 
-def _end_acknowledgement(job: Job) -> None:
+def _end_acknowledgement(job: KnownJob) -> None:
     job.acknowledged_at = job.acknowledged_until_at = job.acknowledged_by = None
 
 
 def _tell(
-    session: Session,
-    job: Job,
+    connection: Connection,
+    job: KnownJob,
     kind: str,
     before: str,
     decided: Verdict,
@@ -270,7 +192,7 @@ def _tell(
     policy: Policy,
     now: datetime,
 ) -> None:
-    facts = checks.facts_to_tell(job.server.name, job.name, before, decided)
+    facts = checks.facts_to_tell(job.server_name, job.name, before, decided)
     facts |= {
         "outcome": _outcome(report),
         "error": report.error,
@@ -279,11 +201,12 @@ def _tell(
         "partial": report.partial,
         "interrupted": report.interrupted,
     }
-    alerts.record(session, [News(job.id, kind, facts)], now, policy.group_limit)
+    with session_on(connection) as session:
+        alerts.record(session, [News(job.id, kind, facts)], now, policy.group_limit)
     job.told = kind
 
 
-def _put(job: Job, decided: Verdict, now: datetime) -> None:
+def _put(job: Job | KnownJob, decided: Verdict, now: datetime) -> None:
     if job.state != decided.state:
         job.state_since_at = decided.since_at or now
     job.state = str(decided.state)
@@ -297,7 +220,7 @@ def _put(job: Job, decided: Verdict, now: datetime) -> None:
         job.attention_at = decided.attention_at
 
 
-def _news_kind(job: Job, decided: Verdict, report: Report, now: datetime) -> str | None:
+def _news_kind(job: KnownJob, decided: Verdict, report: Report, now: datetime) -> str | None:
     """What people last heard decides whether there is a recovery to tell, whatever was set meanwhile."""
     if decided.state is State.FAILED and not report.good:
         return None if checks.is_quiet(job, now) else alerts.FAILED

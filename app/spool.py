@@ -244,14 +244,14 @@ def _store(arrival: Arrival, database: Database, policy: Policy) -> None:
         log.warning("a report from %s had no valid key; it was quarantined", arrival.sender.address)
         quarantine.keep(database, arrival.body, refusal, arrival.sender, now=arrival.received_at)
         return
-    report = parse(arrival.body.raw, arrival.body.content_type)
+    report = parse(arrival.body.raw(), arrival.body.content_type)
     record.take(database, report, arrival.body, sender, policy=policy, now=arrival.received_at)
 
 
 def _checked_sender(arrival: Arrival, database: Database) -> Sender | None:
     if arrival.key_hash is None:
         return arrival.sender
-    with database.reading() as rows:
+    with database.asking() as rows:
         found = accounts.find_key_by_hash(rows, arrival.key_hash, accounts.UPLOAD, arrival.received_at)
         if found:
             address = arrival.sender.address
@@ -272,7 +272,7 @@ def _encoded(arrival: Arrival) -> bytes:
         "keyHash": arrival.key_hash,
         "isOpen": arrival.is_open,
     }
-    content = json.dumps(known).encode() + b"\n" + arrival.body.compressed()
+    content = json.dumps(known).encode() + b"\n" + arrival.body.compressed
     return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import ColumnElement, Table, bindparam, case, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import insert_if_absent
+from app.known_job import KnownJob
 from app.models import Job, ReportTotal, Total
+from app.prepared import Prepared
 from app.reports import Report
 
 SERVERS = "servers"
@@ -46,7 +48,7 @@ def count(session: Session, name: str, difference: int) -> None:
     session.execute(update(Total).where(Total.name == name).values(value=Total.value + difference))
 
 
-def note_run(job: Job, report: Report, report_id: int, *, newest: bool) -> Change:
+def note_run(job: KnownJob, report: Report, report_id: int, *, newest: bool) -> Change:
     """Let the job hold what its newest run tells of its size; what to `add` for this report.
 
     A run that was cut off has seen a part only, and a failed one often tells 0: then the last size stands.
@@ -65,7 +67,7 @@ def _told(size: int | None, before: int | None, good: bool) -> int | None:
     return _bounded(size) if size or (good and size is not None) else before
 
 
-def _sizes(job: Job) -> Change:
+def _sizes(job: Job | KnownJob) -> Change:
     return Change(stored_bytes=job.stored_bytes or 0, examined_bytes=job.examined_bytes or 0)
 
 
@@ -77,7 +79,7 @@ def _moved(column: InstrumentedAttribute[int]) -> ColumnElement[int]:
     return case((column < _FULL, column + bindparam(f"by_{column.key}")), else_=column)
 
 
-_ADD = (
+_ADD = Prepared(
     update(cast(Table, ReportTotal.__table__))
     .where(ReportTotal.slot == bindparam("of_slot"))
     .values(
@@ -89,14 +91,14 @@ _ADD = (
 )
 
 
-def add(session: Session, job_id: int, change: Change) -> None:
+def add(connection: Connection, job_id: int, change: Change) -> None:
     """The last thing a transaction does, since it holds the row until the commit."""
-    _move(session, job_id % SLOTS, change)
+    _move(connection, job_id % SLOTS, change)
 
 
-def _move(session: Session, slot: int, change: Change) -> None:
-    session.connection().execute(
-        _ADD,
+def _move(connection: Connection, slot: int, change: Change) -> None:
+    _ADD.run(
+        connection,
         {
             "of_slot": slot,
             "by_runs_count": change.runs_count,
@@ -115,7 +117,7 @@ def of_reports(uploads: Iterable[int | None]) -> Change:
 
 def remove_job(session: Session, job: Job, uploads: Iterable[int | None]) -> None:
     """After a job and these reports of it were deleted."""
-    add(session, job.id, Change() - of_reports(uploads) - _sizes(job))
+    add(session.connection(), job.id, Change() - of_reports(uploads) - _sizes(job))
 
 
 def remove_reports(session: Session, deleted: Iterable[tuple[int, int | None]]) -> None:
@@ -124,4 +126,4 @@ def remove_reports(session: Session, deleted: Iterable[tuple[int, int | None]]) 
     for job_id, uploaded_bytes in deleted:
         uploads[job_id % SLOTS].append(uploaded_bytes)
     for slot in sorted(uploads):  # in one order, so that two that delete never wait for each other
-        _move(session, slot, Change() - of_reports(uploads[slot]))
+        _move(session.connection(), slot, Change() - of_reports(uploads[slot]))

@@ -28,10 +28,16 @@ class Sender:
         return self.key_origin_id or self.key_id
 
 
-@dataclass(frozen=True, slots=True)
 class Body:
-    raw: bytes
-    content_type: str
+    """What came, held compressed alone: a large one need not lie in memory beside what it is parsed into."""
 
-    def compressed(self) -> bytes:
-        return zlib.compress(self.raw, COMPRESSION)
+    __slots__ = ("compressed", "content_type", "size_bytes")
+
+    def __init__(self, raw: bytes, content_type: str) -> None:
+        self.content_type = content_type
+        self.size_bytes = len(raw)
+        self.compressed = zlib.compress(raw, COMPRESSION)
+
+    def raw(self) -> bytes:
+        """As it came."""
+        return zlib.decompress(self.compressed)

@@ -53,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
         "log_lines",
         "web_server",
     },
-    "storage": {"extensions", "db", "group_commit", "sqlite", "models", "schema"},
+    "storage": {"extensions", "db", "group_commit", "prepared", "sqlite", "models", "schema"},
     "work": {
         "record",
         "checks",
@@ -67,6 +67,8 @@ ROOMS: dict[str, set[str]] = {
         "audit",
         "alerts",
         "jobs",
+        "known_job",
+        "report_rows",
         "job_history",
         "totals",
         "summary",

@@ -98,7 +98,7 @@ def test_what_is_refused_at_once_writes_nothing(here: Site) -> None:
     assert upload(here, "vk_wrong", HERE).status_code == 429
     assert {each.split()[0] for each in statements} <= {"BEGIN", "SELECT"}, statements
     statements.clear()
-    with here.database.reading() as rows:
+    with here.database.asking() as rows:
         assert accounts.find_key(rows, here.upload_key, accounts.UPLOAD, clock.utcnow())
     cost_of_a_key = len(statements)
     statements.clear()

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import access, accounts, clock, keys, quarantine, record
 from app.db import Database, database, is_out_of_reach, reason
-from app.reports import Report, UnusableReport, parse
+from app.reports import Envelope, Report, UnusableReport, opened, read
 from app.spool import OPEN_NETWORK, UNCHECKED, Arrival, Spool, SpoolFull
 from app.stored_settings import Current
 from app.upload import Body, Sender
@@ -39,9 +39,9 @@ def upload() -> ResponseReturnValue:
         return keys.refused(access.address(), "Add a valid upload key to the URL: ?api_key=…")
     if request.content_encoding:
         abort(415, "Send the report without Content-Encoding.")
-    body = Body(_read_body(), request.content_type or "")
+    body, envelope = _received()
     try:
-        report = parse(body.raw, body.content_type)
+        report = read(envelope)
     except UnusableReport as problem:
         _quarantine(body, problem, caller.sender)
         return jsonify(error=problem.reason, missingFields=problem.missing_fields), 400
@@ -109,7 +109,7 @@ def _caller() -> Caller | None:
 
 
 def _known(key: str) -> Sender | None:
-    with database().reading() as rows:
+    with database().asking() as rows:
         found = accounts.find_key(rows, key, accounts.UPLOAD, clock.utcnow())
         if found is None:
             return None
@@ -130,6 +130,12 @@ def _chosen() -> Current:
 def _spool() -> Spool:
     found: Spool = current_app.extensions["spool"]
     return found
+
+
+def _received() -> tuple[Body, Envelope]:
+    """The body and its text. Both lie in memory here alone, before a report is made of the text."""
+    raw, content_type = _read_body(), request.content_type or ""
+    return Body(raw, content_type), opened(raw, content_type)
 
 
 def _read_body() -> bytes:

@@ -1,7 +1,6 @@
 """The JSON report: {"Data", "Extra", "LogLines", "Exception"}, and the shapes that receivers made of it."""
 
 import json
-from collections import ChainMap
 from collections.abc import Mapping
 from itertools import islice
 
@@ -57,7 +56,7 @@ def _read_document(document: object, fields: Mapping[str, object]) -> Sections:
 def _read_object(document: Mapping[str, object], fields: Mapping[str, object]) -> Sections:
     data = _data(document)
     # The wrapper carries the result itself when there is no Data, as stored records and result files do.
-    result: Mapping[str, object] = ChainMap(dict(data), dict(document)) if data is not document else document
+    result = {**document, **data} if data is not document else document
     failed, failure = _failure(document, data)
     statistics = result.get("BackendStatistics")
     return Sections(

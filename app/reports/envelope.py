@@ -28,10 +28,13 @@ class Envelope:
     text: str
     is_json: bool
     fields: dict[str, object] = field(default_factory=dict)
+    is_empty: bool = False
 
 
 def opened(body: bytes, content_type: str | None) -> Envelope:
     """Find the report in a body by looking at it; the content type decides only where the look can't."""
+    if not body.strip():
+        return Envelope("", is_json=False, is_empty=True)
     head = body[:_HEAD].lstrip(_BLANK)
     said_form = "form-urlencoded" in (content_type or "").lower()
     if head[:1] in (b"{", b"[", b'"'):

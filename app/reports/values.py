@@ -42,7 +42,10 @@ def label(value: object) -> str | None:
     if not isinstance(value, str):
         number = integer(value)
         return None if number is None else str(number)
-    return plain(value.strip()[:LABEL_LIMIT].translate(_CONTROLS), LABEL_LIMIT).strip() or None
+    line = value.strip()[:LABEL_LIMIT]
+    if not line.isprintable():
+        line = line.translate(_CONTROLS)
+    return plain(line, LABEL_LIMIT).strip() or None
 
 
 def identifier(value: object) -> str | None:
