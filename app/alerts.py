@@ -55,6 +55,11 @@ def _record_kind(session: Session, news: Sequence[News], now: datetime, group_li
         }
         for each in news
     ]
-    ids = session.scalars(insert(Alert).returning(Alert.id, sort_by_parameter_order=True), rows).all()
-    if singly:
-        routing.deliver(session, [(number, each.job_id) for number, each in zip(ids, news, strict=True)], now)
+    if not singly:
+        session.connection().execute(insert(Alert), rows)
+        return
+    # Told apart by their message ids: in the order of the rows, SQLite would be asked for each one alone.
+    stored = session.connection().execute(insert(Alert).returning(Alert.message_id, Alert.id), rows)
+    ids = {row[0]: row[1] for row in stored}
+    jobs = [(ids[row["message_id"]], each.job_id) for row, each in zip(rows, news, strict=True)]
+    routing.deliver(session, jobs, now)

@@ -73,7 +73,7 @@ def deliver(session: Session, alerts: Iterable[tuple[int, int | None]], now: dat
         for channel_id in channels
     ]
     if rows:
-        session.execute(insert(Delivery), rows)
+        session.connection().execute(insert(Delivery), rows)
 
 
 def waits(database: Database, now: datetime, check: str) -> bool:
