@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -44,7 +45,7 @@ def record(session: Session, news: Sequence[News], now: datetime, group_limit: i
 def _record_kind(session: Session, news: Sequence[News], now: datetime, group_limit: int) -> None:
     singly = routing.is_room(session, news[0].kind, len(news), group_limit, now)
     singly = singly and not routing.is_any_waiting(session, [each.job_id for each in news])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "message_id": uuid.uuid4().hex,
             "job_id": each.job_id,

@@ -166,7 +166,7 @@ class Courier:
     def _deliver(self, first: Claim) -> None:
         """One message after the other, for as long as there is one that may begin."""
         taken: Claim | None = first
-        with self._app.app_context():
+        with self._app.app_context(), notify.in_a_row():
             while taken is not None:
                 started_at, start = self._now(), time.monotonic()
                 outcome = self._send(taken)
