@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, exists, insert, select, update
+from sqlalchemy import Select, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import channels, fallbacks, ordering
@@ -165,12 +165,19 @@ def due_channels(database: Database, now: datetime) -> list[int]:
 
 @functools.cache
 def _can_go() -> Select[int]:
-    can_go = exists().where(
-        Delivery.channel_id == Channel.id,
-        Delivery.next_attempt_at <= bindparam("now"),
-        ~ordering.waits_for_earlier(),
+    # The first one in order, not whether there is any: for that PostgreSQL goes through all that wait.
+    first = (
+        select(Delivery.id)
+        .where(
+            Delivery.channel_id == Channel.id,
+            Delivery.next_attempt_at <= bindparam("now"),
+            ~ordering.waits_for_earlier(),
+        )
+        .order_by(Delivery.next_attempt_at, Delivery.id)
+        .limit(1)
+        .scalar_subquery()
     )
-    return select(Channel.id).where(Channel.enabled, can_go).order_by(Channel.id)
+    return select(Channel.id).where(Channel.enabled, first.is_not(None)).order_by(Channel.id)
 
 
 def finish(database: Database, ended: Sequence[Ended]) -> None:
