@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from app.db import Database, reason
 from app.ledger import Ledger
 from app.notify import texts
 from app.notify.templates import Wordings, wording_for
-from app.outbox import Claim, Ended, Outcome, claim, due_channels, give_back
+from app.outbox import Claim, Ended, Outcome, claim, due_channels, enabled_channels, give_back
 from app.settings import Settings
 from app.stored_settings import Current
 from app.traffic import LONGEST_WAIT_SECONDS, Traffic
@@ -85,7 +85,6 @@ class Courier:
         self._traffic.close()
         self._stopping.set()
         self._wake.set()
-        self._pool.shutdown(wait=False)
         if self._dispatcher.is_alive():
             self._dispatcher.join(timeout_seconds)
 
@@ -121,8 +120,9 @@ class Courier:
         self._wind_up()
 
     def _wind_up(self) -> None:
+        self._pool.shutdown(wait=False)
         with contextlib.suppress(SQLAlchemyError):
-            self._give_back()
+            self._give_back(self._traffic.take_back())
         while self._traffic.is_any_under_way() and time.monotonic() < self._write_until:
             self._traffic.forget(self._ledger.write())
             time.sleep(_REST_SECONDS)
@@ -143,7 +143,9 @@ class Courier:
         """Claim what there is room for and hand it to the threads."""
         now = self._now()
         routing.route(self._database, self._chosen.read().group_limit, now, checks.TASK)
-        self._give_back()
+        waiting = self._traffic.waiting_channels()
+        gone = waiting - enabled_channels(self._database) if waiting else set()
+        self._give_back(self._traffic.take_back(gone))
         room = self._traffic.room(due_channels(self._database, now))
         if room:
             self._wordings = message_templates.all_wordings(self._database)
@@ -152,8 +154,7 @@ class Courier:
         while (taken := self._traffic.begin()) is not None:
             self._pool.submit(self._deliver, taken)
 
-    def _give_back(self) -> None:
-        back = self._traffic.take_back()
+    def _give_back(self, back: Sequence[Claim]) -> None:
         self._traffic.forget(back)  # should that fail, they are due again when their claims run out
         if back:
             give_back(self._database, back)

@@ -37,8 +37,9 @@ class Ledger:
         with self._lock:
             entries = self._waiting[:_MOST_TOGETHER]
         done = self._settled(entries) if entries else []
+        gone = set(done)
         with self._lock:
-            self._waiting = [each for each in self._waiting if each not in done]
+            self._waiting = [each for each in self._waiting if each not in gone]
         return [each.claim for each in done]
 
     def _settled(self, entries: Sequence[Ended]) -> list[Ended]:

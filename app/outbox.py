@@ -53,6 +53,7 @@ _INSERT_ATTEMPT = insert(cast(Table, DeliveryAttempt.__table__))
 _CHANNELS = select(Channel.id, Channel.kind, Channel.config, Channel.language).where(
     Channel.id.in_(bindparam("channels", expanding=True))
 )
+_ENABLED = select(Channel.id).where(Channel.enabled)
 _ANY_DUE = select(Delivery.id).where(Delivery.next_attempt_at <= bindparam("now")).limit(1)
 
 
@@ -153,6 +154,11 @@ def give_back(database: Database, claims: Sequence[Claim]) -> None:
     rows = [{"number": each.delivery_id, "attempt": each.attempt, "due_at": each.due_at} for each in claims]
     with database.writing() as session:
         session.connection().execute(_GIVE_BACK, rows)
+
+
+def enabled_channels(database: Database) -> set[int]:
+    with database.reading() as session:
+        return set(session.connection().scalars(_ENABLED))
 
 
 def due_channels(database: Database, now: datetime) -> list[int]:

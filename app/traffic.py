@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from app.outbox import Claim
 
@@ -43,10 +43,6 @@ class Traffic:
         """Whether anything was taken on whose end is not written down yet."""
         with self._lock:
             return bool(self._under_way)
-
-    def is_sending(self) -> bool:
-        with self._lock:
-            return any(self._in_flight.values())
 
     def room(self, channels: Iterable[int]) -> dict[int, int]:
         """How many more of each channel may be taken on, those whose turn it is first."""
@@ -106,11 +102,18 @@ class Traffic:
                 self._failing.add(channel)
                 self._back += [each for _since, each in self._queues.pop(channel, ())]
 
-    def take_back(self) -> list[Claim]:
-        """What must not wait here any longer: its channel has begun to fail, or its claim would run out."""
+    def waiting_channels(self) -> set[int]:
+        """Those of which something was taken on that has not begun."""
+        with self._lock:
+            return {channel for channel, queue in self._queues.items() if queue}
+
+    def take_back(self, gone: Container[int] = ()) -> list[Claim]:
+        """What must not wait here any longer: its channel has begun to fail or is `gone`, or its claim would
+        run out."""
         with self._lock:
             for channel, queue in self._queues.items():
-                while queue and (self._is_closed or self._waits_too_long(channel)):
+                is_over = self._is_closed or channel in gone
+                while queue and (is_over or self._waits_too_long(channel)):
                     self._back.append(queue.popleft()[1])
             back, self._back = self._back, []
         return back

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, insert, select, text, update
+from sqlalchemy import Connection, delete, event, insert, select, text, update
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from app import alerts, outbox, schema
 from app.alerts import News
 from app.clock import utcnow
 from app.db import Database
-from app.models import Alert, Delivery, DeliveryAttempt
+from app.models import Alert, Channel, Delivery, DeliveryAttempt
 from app.outbox import Ended
 from app.traffic import AHEAD
 from tests import receivers
@@ -236,6 +236,27 @@ def _claimed(database: Database) -> bool:
     with database.reading() as rows:
         mine = Delivery.claimed_by.is_not(None), Delivery.next_attempt_at.is_not(None)
         return rows.scalar(select(Delivery.id).where(*mine).limit(1)) is not None
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_channel_that_is_switched_off_or_removed_sends_nothing_of_what_was_taken_on(
+    database: Database, is_removed: bool
+) -> None:
+    with receivers.HttpReceiver() as http:
+        http.queue = [receivers.ok()]
+        http.behaviour = receivers.slow(0.3)
+        hook = webhook(database, "hook", http.url)
+        _add_waiting(database, hook, 50)
+        with courier(database, threads=1) as running:
+            receivers.wait_until(lambda: len(http.requests) == 2)
+            with database.writing() as rows:
+                change = delete(Channel) if is_removed else update(Channel).values(enabled=False)
+                rows.execute(change.where(Channel.id == hook))
+            running.settle(10)
+            assert len(http.requests) <= 5
+        with database.reading() as rows:
+            counted = Counter(rows.scalars(select(Delivery.attempts)))
+    assert counted == ({} if is_removed else {1: len(http.requests), 0: 50 - len(http.requests)})
 
 
 def test_a_courier_that_stops_gives_back_what_it_has_not_begun(database: Database) -> None:
