@@ -164,9 +164,8 @@ def _call_fresh_if_dropped(
     try:
         return _call(method, url, body, headers)
     except _FAULTS as error:
-        if not _local.is_used_again or not any(
-            isinstance(each, ConnectionError) for each in wire.causes(error)
-        ):
+        is_dropped = any(isinstance(each, ConnectionError) for each in wire.causes(error))
+        if not (is_dropped and _local.is_used_again):
             raise
     return _call(method, url, body, headers)
 
