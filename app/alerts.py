@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -44,7 +45,7 @@ def record(session: Session, news: Sequence[News], now: datetime, group_limit: i
 def _record_kind(session: Session, news: Sequence[News], now: datetime, group_limit: int) -> None:
     singly = routing.is_room(session, news[0].kind, len(news), group_limit, now)
     singly = singly and not routing.is_any_waiting(session, [each.job_id for each in news])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "message_id": uuid.uuid4().hex,
             "job_id": each.job_id,
@@ -55,6 +56,11 @@ def _record_kind(session: Session, news: Sequence[News], now: datetime, group_li
         }
         for each in news
     ]
-    ids = session.scalars(insert(Alert).returning(Alert.id, sort_by_parameter_order=True), rows).all()
-    if singly:
-        routing.deliver(session, [(number, each.job_id) for number, each in zip(ids, news, strict=True)], now)
+    if not singly:
+        session.connection().execute(insert(Alert), rows)
+        return
+    # Told apart by their message ids: in the order of the rows, SQLite would be asked for each one alone.
+    stored = session.connection().execute(insert(Alert).returning(Alert.message_id, Alert.id), rows)
+    ids = {row[0]: row[1] for row in stored}
+    jobs = [(ids[row["message_id"]], each.job_id) for row, each in zip(rows, news, strict=True)]
+    routing.deliver(session, jobs, now)

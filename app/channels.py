@@ -15,7 +15,7 @@ from app.models import Alert, Channel, Delivery, Job, Server
 OK, DEGRADED, FAILING, NONE = "ok", "degraded", "failing", "none"
 
 # No claim lasts longer, whatever is set: what is due later than this is in a pause, and nobody has it.
-LONGEST_CLAIM_SECONDS = 330
+LONGEST_CLAIM_SECONDS = 340
 # Each success brings so many of the others forward: a receiver that is back has everything soon, and one
 # that takes a message now and then is not asked again and again until all the rest is given up.
 _FORWARD_AT_ONCE = 2
@@ -66,10 +66,10 @@ def note_failure(session: Session, channel_id: int, detail: str, now: datetime) 
     )
 
 
-def note_success(session: Session, channel_id: int, now: datetime) -> None:
+def note_success(session: Session, channel_id: int, now: datetime, messages: int = 1) -> None:
     """The channel works; what waits in a pause for another attempt need not wait for its end."""
     session.connection().execute(_WORKS, {"channel": channel_id})
-    bring_forward(session, channel_id, now, _FORWARD_AT_ONCE)
+    bring_forward(session, channel_id, now, messages * _FORWARD_AT_ONCE)
 
 
 def bring_forward(session: Session, channel_id: int, now: datetime, most: int | None = None) -> int:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import URL, Select, func, select, text
+from sqlalchemy import URL, and_, case, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app.archive import keeping
@@ -43,7 +43,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits to be delivered, and what of it was tried in vain; each counted up to MOST_COUNTED."""
+    """What waits to be delivered, counted up to MOST_COUNTED, and how much of that was tried in vain."""
 
     waiting: int
     failing: int
@@ -84,12 +84,13 @@ def masked_url(url: URL) -> str:
 
 
 def queue(session: Session) -> Queue:
-    waiting = select(Delivery.id).where(Delivery.next_attempt_at.is_not(None))
-    return Queue(_count(session, waiting), _count(session, waiting.where(Delivery.attempts > 0)))
-
-
-def _count(session: Session, query: Select[int]) -> int:
-    return session.scalar(select(func.count()).select_from(query.limit(MOST_COUNTED).subquery())) or 0
+    # An attempt that is being made, or is just to begin, is counted already.
+    tried = or_(Delivery.attempts > 1, and_(Delivery.attempts == 1, Delivery.claimed_by.is_(None)))
+    query = select(case((tried, 1)).label("tried")).where(Delivery.next_attempt_at.is_not(None))
+    # Whatever was tried in vain is in a pause, and so due later than the rest.
+    waiting = query.order_by(Delivery.next_attempt_at.desc()).limit(MOST_COUNTED).subquery()
+    row = session.execute(select(func.count(), func.count(waiting.c.tried)).select_from(waiting)).one()
+    return Queue(row[0], row[1])
 
 
 def heartbeats(session: Session) -> dict[str, datetime]:

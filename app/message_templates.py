@@ -14,12 +14,15 @@ from app.notify.templates import Wording, Wordings
 # So many of the newest alerts are looked through for examples.
 _LOOKED_THROUGH = 500
 EXAMPLES = 20
+_ALL = select(
+    MessageTemplate.kind, MessageTemplate.language, MessageTemplate.title, MessageTemplate.body
+)  # built once, since messages go out all the time
 
 
 def all_wordings(database: Database) -> Wordings:
     """All of them at once, which is a handful: read once for many messages."""
     with database.reading() as session:
-        rows = session.scalars(select(MessageTemplate))
+        rows = session.connection().execute(_ALL)
         return {(each.kind, each.language): Wording(each.title, each.body) for each in rows}
 
 

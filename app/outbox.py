@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, exists, insert, select, update
+from sqlalchemy import Select, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import channels, fallbacks, ordering
@@ -18,32 +21,40 @@ PENDING, SENT, GIVEN_UP = "pending", "sent", "given_up"
 
 PAUSES_SECONDS = (10, 30, 120, 600, 1800, 7200, 21600, 43200, 86400, 86400, 86400)
 
-
+# Built once: that is more work than to run them.
 _DELIVERIES = cast(Table, Delivery.__table__)
-_IS_THERE = select(Delivery.id).where(Delivery.id == bindparam("number"))
-_EXTEND = (
+_ONE = update(_DELIVERIES).where(_DELIVERIES.c.id == bindparam("number"))
+_TAKE_ON = (
     update(_DELIVERIES)
-    .where(_DELIVERIES.c.id == bindparam("number"))
+    .where(_DELIVERIES.c.id.in_(bindparam("numbers", expanding=True)))
     .values(
-        attempts=bindparam("attempt"),
+        attempts=_DELIVERIES.c.attempts + 1,
         next_attempt_at=bindparam("until_at"),
         claimed_by=bindparam("holder"),
     )
 )
-_PUT = (
-    update(_DELIVERIES)
-    .where(_DELIVERIES.c.id == bindparam("number"))
-    .values(
-        status=bindparam("state"),
-        detail=bindparam("told"),
-        next_attempt_at=bindparam("next_at"),
-        finished_at=bindparam("ended_at"),
-        claimed_by=None,
-    )
-    .returning(_DELIVERIES.c.id)
+_GIVE_BACK = _ONE.where(
+    _DELIVERIES.c.attempts == bindparam("attempt"), _DELIVERIES.c.status == PENDING
+).values(attempts=_DELIVERIES.c.attempts - 1, next_attempt_at=bindparam("due_at"), claimed_by=None)
+_PUT = _ONE.values(
+    status=bindparam("state"),
+    detail=bindparam("told"),
+    next_attempt_at=bindparam("next_at"),
+    finished_at=bindparam("ended_at"),
+    claimed_by=None,
 )
-_PUT_IF_MINE = _PUT.where(_DELIVERIES.c.attempts == bindparam("attempt"), _DELIVERIES.c.status == PENDING)
+_AS_THEY_ARE = (
+    select(_DELIVERIES.c.id, _DELIVERIES.c.attempts, _DELIVERIES.c.status)
+    .where(_DELIVERIES.c.id.in_(bindparam("numbers", expanding=True)))
+    .order_by(_DELIVERIES.c.id)
+    .with_for_update()
+)
 _INSERT_ATTEMPT = insert(cast(Table, DeliveryAttempt.__table__))
+_CHANNELS = select(Channel.id, Channel.kind, Channel.config, Channel.language).where(
+    Channel.id.in_(bindparam("channels", expanding=True))
+)
+_ENABLED = select(Channel.id).where(Channel.enabled)
+_ANY_DUE = select(Delivery.id).where(Delivery.next_attempt_at <= bindparam("now")).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +63,17 @@ class Claim:
 
     delivery_id: int
     attempt: int
-    channel_id: int
-    channel_kind: str
-    config: dict[str, object]
-    language: str
+    due_at: datetime  # since when it could have gone; what it gets back when it is not sent after all
     alert_kind: str
     facts: dict[str, object]
     message_id: str
     occurred_at: datetime
     job_id: int | None  # None for a message about several
-    fallback_for: str | None = None
+    fallback_for: str | None
+    channel_id: int
+    channel_kind: str
+    config: dict[str, object]
+    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +84,52 @@ class Outcome:
     permanent: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ended:
+    """An attempt that is over and has still to be written down."""
+
+    claim: Claim
+    outcome: Outcome
+    started_at: datetime
+    seconds: float
+    ended: float = field(default_factory=time.monotonic)
+
+    @property
+    def finished_at(self) -> datetime:
+        return self.started_at + timedelta(seconds=self.seconds)
+
+
 def claim(
     database: Database,
     channel_limits: dict[int, int],
     now: datetime,
     claim_seconds: int,
-    most: int = 1000,
     holder: str = "",
 ) -> list[Claim]:
-    """Take on what is due, at most so many of each channel and `most` in all, the first channels first;
-    nobody else gets the same ones meanwhile."""
+    """Take on what is due, at most so many of each channel, the first channels first; nobody else gets the
+    same ones meanwhile."""
     claims: list[Claim] = []
     with database.writing() as session:
+        connection = session.connection()
+        told = {row[0]: row for row in connection.execute(_CHANNELS, {"channels": list(channel_limits)})}
         for channel_id, limit in channel_limits.items():
-            room = min(limit, most - len(claims))
-            due = {"channel": channel_id, "now": now, "most": room}
-            rows = session.connection().execute(_due(), due).all() if room > 0 else []
-            claims += [Claim(*row) for row in rows]
-        _extend(session, claims, now + timedelta(seconds=claim_seconds), holder)
+            due = {"channel": channel_id, "now": now, "most": limit}
+            rows = connection.execute(_due(), due).all() if channel_id in told else []
+            claims += [Claim(*row, *told[channel_id]) for row in rows]
+        if claims:
+            until_at = now + timedelta(seconds=claim_seconds)
+            numbers = [each.delivery_id for each in claims]
+            connection.execute(_TAKE_ON, {"numbers": numbers, "until_at": until_at, "holder": holder})
     return claims
 
 
 @functools.cache
 def _due() -> Select[*tuple[Any, ...]]:
-    """Built once: that is more work than to run it."""
     return (
         select(
             Delivery.id,
             Delivery.attempts + 1,
-            Channel.id,
-            Channel.kind,
-            Channel.config,
-            Channel.language,
+            Delivery.next_attempt_at,
             Alert.kind,
             Alert.facts,
             Alert.message_id,
@@ -112,7 +138,6 @@ def _due() -> Select[*tuple[Any, ...]]:
             Delivery.fallback_for,
         )
         .join(Alert, Alert.id == Delivery.alert_id)
-        .join(Channel, Channel.id == Delivery.channel_id)
         .where(
             Delivery.channel_id == bindparam("channel"),
             Delivery.next_attempt_at <= bindparam("now"),
@@ -124,71 +149,99 @@ def _due() -> Select[*tuple[Any, ...]]:
     )
 
 
-def _extend(session: Session, claims: list[Claim], until_at: datetime, holder: str) -> None:
-    if claims:
-        session.connection().execute(
-            _EXTEND,
-            [
-                {
-                    "number": each.delivery_id,
-                    "attempt": each.attempt,
-                    "until_at": until_at,
-                    "holder": holder,
-                }
-                for each in claims
-            ],
-        )
+def give_back(database: Database, claims: Sequence[Claim]) -> None:
+    """Leave to others, and to later, what was taken on and not begun: as if it never had been."""
+    rows = [{"number": each.delivery_id, "attempt": each.attempt, "due_at": each.due_at} for each in claims]
+    with database.writing() as session:
+        session.connection().execute(_GIVE_BACK, rows)
+
+
+def enabled_channels(database: Database) -> set[int]:
+    with database.reading() as session:
+        return set(session.connection().scalars(_ENABLED))
 
 
 def due_channels(database: Database, now: datetime) -> list[int]:
     """Enabled channels with something that can go now; cheap when nothing is due."""
     with database.reading() as session:
-        if session.scalar(select(Delivery.id).where(Delivery.next_attempt_at <= now).limit(1)) is None:
+        if session.connection().scalar(_ANY_DUE, {"now": now}) is None:
             return []
         return list(session.connection().scalars(_can_go(), {"now": now}))
 
 
 @functools.cache
 def _can_go() -> Select[int]:
-    can_go = exists().where(
-        Delivery.channel_id == Channel.id,
-        Delivery.next_attempt_at <= bindparam("now"),
-        ~ordering.waits_for_earlier(),
+    # The first one in order, not whether there is any: for that PostgreSQL goes through all that wait.
+    first = (
+        select(Delivery.id)
+        .where(
+            Delivery.channel_id == Channel.id,
+            Delivery.next_attempt_at <= bindparam("now"),
+            ~ordering.waits_for_earlier(),
+        )
+        .order_by(Delivery.next_attempt_at, Delivery.id)
+        .limit(1)
+        .scalar_subquery()
     )
-    return select(Channel.id).where(Channel.enabled, can_go).order_by(Channel.id)
+    return select(Channel.id).where(Channel.enabled, first.is_not(None)).order_by(Channel.id)
 
 
-def finish(database: Database, taken: Claim, outcome: Outcome, started_at: datetime, seconds: float) -> None:
-    """Write what one attempt came to, and when the next one is, if there is one."""
-    finished_at = started_at + timedelta(seconds=seconds)
-    values: dict[str, object] = {"number": taken.delivery_id, "attempt": taken.attempt}
-    values |= {"told": outcome.detail, "next_at": None, "ended_at": finished_at, "state": SENT}
-    if not outcome.delivered and taken.attempt > len(PAUSES_SECONDS):
-        values["state"] = GIVEN_UP
-    elif not outcome.delivered:
-        pause_seconds = max(PAUSES_SECONDS[taken.attempt - 1], outcome.retry_after_seconds or 0)
-        next_at = finished_at + timedelta(seconds=min(pause_seconds, PAUSES_SECONDS[-1]))
-        values |= {"state": PENDING, "ended_at": None, "next_at": next_at}
-    attempt = {"delivery_id": taken.delivery_id, "started_at": started_at, "duration_seconds": seconds}
-    attempt |= {"delivered": outcome.delivered, "detail": outcome.detail}
-
-    def work(session: Session) -> None:
-        if session.connection().scalar(_IS_THERE, {"number": taken.delivery_id}) is None:
-            return  # its channel or its job was removed meanwhile
+def finish(database: Database, ended: Sequence[Ended]) -> None:
+    """Write what attempts came to, and when the next ones are, if there are any; all in one transaction."""
+    with database.writing() as session:
+        connection = session.connection()
+        numbers = {"numbers": sorted({each.claim.delivery_id for each in ended})}
+        known = {row.id: row for row in connection.execute(_AS_THEY_ARE, numbers)}
+        # Others were removed meanwhile, with their channel or their job.
+        ended = [each for each in ended if each.claim.delivery_id in known]
         # An attempt that outlived its claim must not reopen what a later one has delivered.
-        mine = _PUT if outcome.delivered else _PUT_IF_MINE
-        if session.connection().scalar(mine, values) is not None:
-            _follow_up(session, taken, outcome, finished_at)
-        session.connection().execute(_INSERT_ATTEMPT, attempt)
+        counted = [
+            each
+            for each in ended
+            if each.outcome.delivered or (known[each.claim.delivery_id][1:] == (each.claim.attempt, PENDING))
+        ]
+        if counted:
+            connection.execute(_PUT, [_put(each) for each in counted])
+        if ended:
+            connection.execute(_INSERT_ATTEMPT, [_attempt(each) for each in ended])
+        _follow_up(session, counted)
 
-    database.write_together(work)
+
+def _put(ended: Ended) -> dict[str, object]:
+    taken, outcome = ended.claim, ended.outcome
+    values: dict[str, object] = {"number": taken.delivery_id, "told": outcome.detail, "next_at": None}
+    if outcome.delivered or taken.attempt > len(PAUSES_SECONDS):
+        state = SENT if outcome.delivered else GIVEN_UP
+        return values | {"state": state, "ended_at": ended.finished_at}
+    pause_seconds = max(PAUSES_SECONDS[taken.attempt - 1], outcome.retry_after_seconds or 0)
+    next_at = ended.finished_at + timedelta(seconds=min(pause_seconds, PAUSES_SECONDS[-1]))
+    return values | {"state": PENDING, "ended_at": None, "next_at": next_at}
 
 
-def _follow_up(session: Session, taken: Claim, outcome: Outcome, finished_at: datetime) -> None:
-    """What the channel and its fallback have to know of an attempt."""
-    if outcome.delivered:
-        channels.note_success(session, taken.channel_id, finished_at)
-        return
-    channels.note_failure(session, taken.channel_id, outcome.detail, finished_at)
-    if outcome.permanent or taken.attempt >= fallbacks.AFTER_ATTEMPTS:
-        fallbacks.stand_in(session, taken.delivery_id, finished_at)
+def _attempt(ended: Ended) -> dict[str, object]:
+    return {
+        "delivery_id": ended.claim.delivery_id,
+        "started_at": ended.started_at,
+        "duration_seconds": ended.seconds,
+        "delivered": ended.outcome.delivered,
+        "detail": ended.outcome.detail,
+    }
+
+
+def _follow_up(session: Session, ended: Sequence[Ended]) -> None:
+    """What channels and their fallbacks have to know of attempts, in the order in which those ended."""
+
+    def channel_and_outcome(each: Ended) -> tuple[int, bool]:
+        return each.claim.channel_id, each.outcome.delivered
+
+    by_channel = sorted(ended, key=lambda each: each.claim.channel_id)
+    for (channel_id, delivered), alike in groupby(by_channel, channel_and_outcome):
+        attempts = list(alike)
+        last = attempts[-1]
+        if delivered:
+            channels.note_success(session, channel_id, last.finished_at, len(attempts))
+            continue
+        channels.note_failure(session, channel_id, last.outcome.detail, last.finished_at)
+        for each in attempts:
+            if each.outcome.permanent or each.claim.attempt >= fallbacks.AFTER_ATTEMPTS:
+                fallbacks.stand_in(session, each.claim.delivery_id, each.finished_at)

@@ -24,6 +24,9 @@ _MOST_AT_ONCE = 10_000
 _CHUNK = 500
 # Copied from the facts of a member into those of the group, for the line that lists it.
 _MEMBER_FACTS = ("job", "server", "state", "expectedAt", "overdueAt", "lastGoodAt", "outcome")
+_OLDEST_OF_EACH = (
+    select(Alert.kind, func.min(Alert.created_at)).where(Alert.routed_at.is_(None)).group_by(Alert.kind)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def deliver(session: Session, alerts: Iterable[tuple[int, int | None]], now: dat
         for channel_id in channels
     ]
     if rows:
-        session.execute(insert(Delivery), rows)
+        session.connection().execute(insert(Delivery), rows)
 
 
 def waits(database: Database, now: datetime, check: str) -> bool:
@@ -105,8 +108,7 @@ def route(database: Database, limit: int, now: datetime, check: str) -> int:
 
 
 def _ready(session: Session, now: datetime, check: str) -> list[str]:
-    oldest = select(Alert.kind, func.min(Alert.created_at)).where(Alert.routed_at.is_(None))
-    found = session.execute(oldest.group_by(Alert.kind)).all()
+    found = session.connection().execute(_OLDEST_OF_EACH).all()
     if not found:
         return []
     is_checking = lease.is_held(session, check, now)

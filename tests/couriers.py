@@ -16,7 +16,7 @@ from app.clock import utcnow
 from app.db import Database
 from app.delivery import Courier
 from app.models import Channel, Delivery, DeliveryAttempt, Job
-from app.outbox import Outcome
+from app.outbox import Ended, Outcome
 from app.settings import load
 from tests.stage import add_channel, backup_body, send
 
@@ -68,7 +68,7 @@ def attempt(database: Database, channel_id: int, outcome: Outcome, now: datetime
     claims = outbox.claim(database, {channel_id: 1}, now, 60)
     if not claims:
         return None
-    outbox.finish(database, claims[0], outcome, now, 0)
+    outbox.finish(database, [Ended(claims[0], outcome, now, 0)])
     with database.reading() as rows:
         return rows.get(Delivery, claims[0].delivery_id)
 

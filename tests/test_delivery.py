@@ -17,7 +17,7 @@ from app.clock import utcnow
 from app.db import Database
 from app.delivery import Courier
 from app.models import Delivery, DeliveryAttempt, Job
-from app.outbox import Claim, Outcome
+from app.outbox import Claim, Ended, Outcome
 from app.settings import Settings, load
 from tests import databases, receivers
 from tests.stage import POLICY, add_channel, backup_body, send
@@ -124,7 +124,7 @@ def test_messages_of_one_job_arrive_in_order_on_a_channel(database: Database) ->
         alerts.record(rows, [News(job_id, "recovered", {})], now)
     first = outbox.claim(database, {channel_id: 10}, now + DAY, 60)
     assert [each.alert_kind for each in first] == ["overdue"]
-    outbox.finish(database, first[0], Outcome(True, "200 OK"), now, 0.1)
+    outbox.finish(database, [Ended(first[0], Outcome(True, "200 OK"), now, 0.1)])
     second = outbox.claim(database, {channel_id: 10}, now + DAY, 60)
     assert [each.alert_kind for each in second] == ["recovered"]
 
@@ -147,7 +147,7 @@ def test_pauses_grow_and_in_the_end_it_is_given_up(database: Database) -> None:
     now, pauses = utcnow() + timedelta(seconds=1), []
     while True:
         claims: list[Claim] = outbox.claim(database, {channel_id: 1}, now, 60)
-        outbox.finish(database, claims[0], Outcome(False, "refused"), now, 0)
+        outbox.finish(database, [Ended(claims[0], Outcome(False, "refused"), now, 0)])
         row = _deliveries(database)[0]
         if row.next_attempt_at is None:
             break
@@ -187,8 +187,8 @@ def test_an_attempt_that_outlived_its_claim_does_not_reopen_what_was_delivered(d
     now = utcnow() + timedelta(seconds=1)
     slow = outbox.claim(database, {channel_id: 1}, now, 60)[0]
     quick = outbox.claim(database, {channel_id: 1}, now + timedelta(seconds=61), 60)[0]
-    outbox.finish(database, quick, Outcome(True, "200 OK"), now, 0)
-    outbox.finish(database, slow, Outcome(False, "timed out"), now, 0)
+    outbox.finish(database, [Ended(quick, Outcome(True, "200 OK"), now, 0)])
+    outbox.finish(database, [Ended(slow, Outcome(False, "timed out"), now, 0)])
     row = _deliveries(database)[0]
     assert (row.status, row.next_attempt_at, row.detail) == ("sent", None, "200 OK")
 
@@ -198,7 +198,7 @@ def test_what_waits_behind_an_earlier_message_keeps_nobody_busy(database: Databa
     _job_overdue(database)
     now = utcnow() + timedelta(seconds=1)
     first = outbox.claim(database, {channel_id: 1}, now, 60)[0]
-    outbox.finish(database, first, Outcome(False, "refused"), now, 0)
+    outbox.finish(database, [Ended(first, Outcome(False, "refused"), now, 0)])
     with database.writing() as rows:
         alerts.record(rows, [News(first.job_id, "recovered", {})], now)
     assert outbox.due_channels(database, now + timedelta(seconds=1)) == []

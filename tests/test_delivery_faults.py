@@ -123,7 +123,7 @@ def test_channels_that_are_known_to_hang_leave_a_thread_to_the_others(database: 
         with courier(database, seconds=1, threads=2) as under_test:
             receivers.wait_until(lambda: well.requests, 30)
             receivers.wait_until(lambda: len(attempts(database)) >= 7, 30)
-            room, _free = under_test._traffic.room(range(1, works + 1))
+            room = under_test._traffic.room(range(1, works + 1))
             # All six have hung by now: together they have one of the two threads.
             assert sum(limit for each, limit in room.items() if each != works) <= 1
         stuck.release()

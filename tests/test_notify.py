@@ -355,6 +355,52 @@ def test_each_message_goes_out_on_a_connection_of_its_own(web: HttpReceiver) -> 
     assert len({request.client_port for request in web.requests}) == 5
 
 
+def test_messages_in_a_row_share_a_connection_and_the_next_row_has_another(web: HttpReceiver) -> None:
+    for _row in range(2):
+        with notify.in_a_row():
+            for _attempt in range(3):
+                notify.send("webhook", webhook_config(web.url), MESSAGE)
+    ports = [request.client_port for request in web.requests]
+    assert ports == [ports[0]] * 3 + [ports[3]] * 3
+    assert ports[0] != ports[3]
+
+
+@pytest.mark.parametrize(
+    "drops",
+    [
+        receivers.reset(),
+        receivers.raw(b""),
+    ],
+    ids=["resets", "closes"],
+)
+def test_a_connection_that_was_dropped_between_two_messages_costs_no_attempt(
+    web: HttpReceiver, drops: receivers.Behaviour
+) -> None:
+    web.queue = [receivers.ok(), drops]
+    with notify.in_a_row():
+        for _attempt in range(3):
+            assert notify.send("webhook", webhook_config(web.url), MESSAGE).detail == "200 OK"
+    assert len(web.requests) == 4  # one came twice, under the same number
+
+
+def test_a_receiver_that_drops_a_fresh_connection_too_has_failed(web: HttpReceiver) -> None:
+    web.queue = [receivers.ok()]
+    web.behaviour = receivers.reset()
+    with notify.in_a_row():
+        notify.send("webhook", webhook_config(web.url), MESSAGE)
+        error = failure("webhook", webhook_config(web.url))
+    assert error.reason == "closed the connection without an answer"
+    assert len(web.requests) == 3
+
+
+def test_an_answer_too_long_to_be_read_ends_its_connection(web: HttpReceiver) -> None:
+    web.queue = [receivers.ok(b"x" * 200_000)]
+    with notify.in_a_row():
+        for _attempt in range(2):
+            assert notify.send("webhook", webhook_config(web.url), MESSAGE).detail == "200 OK"
+    assert len({request.client_port for request in web.requests}) == 2
+
+
 def test_eight_threads_send_at_once_without_mixing_their_bounds(web: HttpReceiver) -> None:
     def one(number: int) -> None:
         notify.send("webhook", webhook_config(web.url), replace(MESSAGE, message_id=f"{number:032x}"))

@@ -62,6 +62,7 @@ ROOMS: dict[str, set[str]] = {
         "fallbacks",
         "resend",
         "traffic",
+        "ledger",
         "trial",
         "message_templates",
         "audit",

@@ -7,6 +7,7 @@ from flask_babel import lazy_gettext as _
 from app.notify import apprise, email, ntfy, webhook
 from app.notify.channel import Config, ConfigError, DeliveryError, Field, Kind, Receipt
 from app.notify.cleaning import MASK, mask
+from app.notify.http import in_a_row
 from app.notify.message import Message
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Receipt",
     "check",
     "describe",
+    "in_a_row",
     "mask",
     "send",
 ]

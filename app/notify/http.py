@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import errno
+import functools
 import http.client
 import http.cookiejar
 import logging
@@ -11,7 +13,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,7 @@ LONGEST_PAUSE_SECONDS = 24 * 3600
 # Its debug records carry whole paths, and the token of many a web hook is a path.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
+_FAULTS = (OSError, UnicodeError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 # A wait may help for these although they are 4xx.
 _PASSING = {408, 421, 425, 429}
 
@@ -55,20 +58,26 @@ class _TlsConnection(_Honest, HTTPSConnection):
         return wire.dial(self._dns_host, self.port or 443)
 
 
-class _FreshOnly:
-    """A POST on a connection that the receiver has just dropped can't be repeated safely: keep none."""
+class _KeptForARow:
+    """Keeps a connection only within a row of messages, where the next one follows at once: later the
+    receiver may just be dropping it."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        conn = super()._get_conn(timeout)  # type: ignore[misc]
+        _local.is_used_again = conn.sock is not None
+        return conn
 
     def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
+        if conn is not None and not _local.is_in_a_row:
             conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 
 
-class _Pool(_FreshOnly, HTTPConnectionPool):
+class _Pool(_KeptForARow, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TlsPool(_FreshOnly, HTTPSConnectionPool):
+class _TlsPool(_KeptForARow, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
@@ -83,6 +92,8 @@ class _Adapter(HTTPAdapter):
 
 class _Sessions(threading.local):
     def __init__(self) -> None:
+        self.is_in_a_row = False
+        self.is_used_again = False
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
@@ -105,17 +116,20 @@ class Answer:
 
 def checked_url(field: str, text: str) -> str:
     """An absolute http(s) URL that can be called; ConfigError otherwise."""
-    expected = _("an address such as https://host/path")
-    if not re.fullmatch(r"(?i)https?://[^\s\\]+", text):
-        raise ConfigError(field, expected)
-    try:
-        prepared = requests.Request("POST", text).prepare()
-        parts = urllib3.util.parse_url(prepared.url or "")
-    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-        raise ConfigError(field, expected) from error
-    if not parts.host or parts.port == 0:
-        raise ConfigError(field, expected)
+    if not _can_be_called(text):
+        raise ConfigError(field, _("an address such as https://host/path"))
     return text
+
+
+@functools.lru_cache(256)
+def _can_be_called(url: str) -> bool:
+    if not re.fullmatch(r"(?i)https?://[^\s\\]+", url):
+        return False
+    try:
+        parts = urllib3.util.parse_url(_prepared("POST", url).url or "")
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError):
+        return False
+    return bool(parts.host) and parts.port != 0
 
 
 def deliver(
@@ -124,19 +138,52 @@ def deliver(
     """Send once; DeliveryError unless the answer is 2xx."""
     with wire.within(timeout_seconds):
         try:
-            answer, passed_on = _call(method, url, body, headers)
-        except (OSError, UnicodeError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            answer, passed_on = _call_fresh_if_dropped(method, url, body, headers)
+        except _FAULTS as error:
             raise DeliveryError(_words_of(error)) from error
     if 200 <= answer.status < 300:
         return Receipt(_status_line(answer)), answer
     raise _refusal(answer, passed_on)
 
 
+@contextlib.contextmanager
+def in_a_row() -> Iterator[None]:
+    """What this thread sends inside the block follows closely: receivers get it on one connection each."""
+    _local.is_in_a_row = True
+    try:
+        yield
+    finally:
+        _local.is_in_a_row = False
+        _local.session.close()
+
+
+def _call_fresh_if_dropped(
+    method: str, url: str, body: bytes, headers: Mapping[str, str]
+) -> tuple[Answer, Mapping[str, str]]:
+    """A connection that is used again may have been dropped meanwhile, which says nothing of the receiver."""
+    try:
+        return _call(method, url, body, headers)
+    except _FAULTS as error:
+        is_dropped = any(isinstance(each, ConnectionError) for each in wire.causes(error))
+        if not (is_dropped and _local.is_used_again):
+            raise
+    return _call(method, url, body, headers)
+
+
+@functools.lru_cache(256)
+def _prepared(method: str, url: str) -> requests.PreparedRequest:
+    """Taken apart and checked once, since many messages go to the same few addresses. To be copied."""
+    return requests.Request(method, url).prepare()
+
+
 def _call(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[Answer, Mapping[str, str]]:
-    ours = {"User-Agent": "Veilleur", "Accept-Encoding": "identity", "Connection": "close"}
-    response = _local.session.request(
-        method, url, data=body, headers={**ours, **headers}, allow_redirects=False, stream=True, timeout=None
-    )
+    request = _prepared(method, url).copy()
+    request.headers.update({"User-Agent": "Veilleur", "Accept": "*/*", "Accept-Encoding": "identity"})
+    if not _local.is_in_a_row:
+        request.headers["Connection"] = "close"
+    request.headers.update(headers)
+    request.prepare_body(body, None)
+    response = _local.session.send(request, allow_redirects=False, stream=True, timeout=None, proxies={})
     with response:
         words = _quotation(response)
         answer = Answer(
