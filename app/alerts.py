@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import insert
+from sqlalchemy import Table, insert
 from sqlalchemy.orm import Session
 
 from app import routing
@@ -18,6 +19,8 @@ REMINDER = "reminder"
 RECOVERED = "recovered"
 FAILED = "failed"
 UNVERIFIED = "unverified"  # a digest: jobs that may have reported while nobody listened
+_ALERTS = cast(Table, Alert.__table__)
+_INSERT = insert(_ALERTS)
 BAD_NEWS = (OVERDUE, REMINDER, FAILED)
 
 
@@ -55,6 +58,8 @@ def _record_kind(session: Session, news: Sequence[News], now: datetime, group_li
         }
         for each in news
     ]
-    ids = session.scalars(insert(Alert).returning(Alert.id, sort_by_parameter_order=True), rows).all()
-    if singly:
-        routing.deliver(session, [(number, each.job_id) for number, each in zip(ids, news, strict=True)], now)
+    if not singly:
+        session.connection().execute(_INSERT, rows)
+        return
+    stored = session.connection().execute(_INSERT.returning(_ALERTS.c.id, _ALERTS.c.job_id), rows)
+    routing.deliver(session, sorted((row.id, row.job_id) for row in stored), now)

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Row, Select, Table, bindparam, func, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 TASK = "overdue-backup-check"
 BATCH = 500
 JOBS_TOTAL = "jobs"
+
+
+# Straight to the table, all rows of a batch with one statement: what the ORM does for each is half the work.
+_JOBS = cast(Table, Job.__table__)
+_CHANGE = update(_JOBS).where(_JOBS.c.id == bindparam("number"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ def _run_batch(session: Session, policy: Policy, now: datetime) -> tuple[int, in
         _change(row, _allowed(_facts(row, policy), row, policy, windows, downtimes), policy, now)
         for row in rows
     ]
-    session.execute(update(Job), [each.values for each in changes])
+    session.connection().execute(_CHANGE, [each.values for each in changes])
     news = [each.news for each in changes if each.news]
     return len(rows), alerts.record(session, news, now, policy.group_limit)
 
@@ -199,9 +204,10 @@ def judge_after_report(job: Job, policy: Policy, *, good: bool, now: datetime) -
 def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datetime) -> Change:
     decided = overdue.verdict(facts, now)
     blamed = facts.allowance.downtime if facts.allowance and decided.state is not State.OVERDUE else None
+    is_paused = decided.state is State.PAUSED
     keep_error(row, decided)
     values: dict[str, Any] = {
-        "id": row.id,
+        "number": row.id,
         "state": str(decided.state),
         "state_rank": STATE_RANKS[decided.state],
         "state_since_at": row.state_since_at if decided.state == row.state else decided.since_at or now,
@@ -209,9 +215,9 @@ def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datet
         "reminder_at": None,
         "attention_at": decided.attention_at,
         "downtime_id": blamed.id if blamed else None,
+        "paused_at": row.paused_at if is_paused else None,
+        "paused_until_at": row.paused_until_at if is_paused else None,
     }
-    if decided.state is not State.PAUSED:
-        values |= {"paused_at": None, "paused_until_at": None}
     kind = None
     if decided.state is State.OVERDUE:
         kind = _overdue_news(row, now)
