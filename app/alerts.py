@@ -34,18 +34,25 @@ class News:
     facts: dict[str, object]
 
 
-def record(session: Session, news: Sequence[News], now: datetime, group_limit: int = 0) -> int:
+def record(
+    session: Session, news: Sequence[News], now: datetime, group_limit: int = 0, *, in_parts: bool = False
+) -> int:
     """Store each alert, and its deliveries unless there are too many at once; how many alerts.
 
     What has no delivery yet is left to `routing.route`, which groups it. `group_limit` 0 groups nothing.
+    `in_parts` says that others find more of the same at this moment, which can't be seen from here.
     """
     for kind in dict.fromkeys(each.kind for each in news):
-        _record_kind(session, [each for each in news if each.kind == kind], now, group_limit)
+        _record_kind(session, [each for each in news if each.kind == kind], now, group_limit, in_parts)
     return len(news)
 
 
-def _record_kind(session: Session, news: Sequence[News], now: datetime, group_limit: int) -> None:
-    singly = routing.is_room(session, news[0].kind, len(news), group_limit, now)
+def _record_kind(
+    session: Session, news: Sequence[News], now: datetime, group_limit: int, in_parts: bool
+) -> None:
+    kind = news[0].kind
+    is_whole = not (in_parts and group_limit and kind in routing.FOUND_TOGETHER)
+    singly = is_whole and routing.is_room(session, kind, len(news), group_limit, now)
     singly = singly and not routing.is_any_waiting(session, [each.job_id for each in news])
     rows = [
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 TASK = "overdue-backup-check"
 BATCH = 500
+# So often, and so long each time, a pass waits for jobs that somebody else has locked.
+MOST_WAITS = 100
+WAIT_SECONDS = 0.05
 JOBS_TOTAL = "jobs"
 
 
@@ -58,24 +62,53 @@ class Change:
 
 
 def run(
-    database: Database, policy: Policy, now: datetime, may_go_on: Callable[[], bool] = lambda: True
+    database: Database,
+    policy: Policy,
+    now: datetime,
+    may_go_on: Callable[[], bool] = lambda: True,
+    *,
+    joins: bool = False,
 ) -> CheckResult:
     """One pass. Its cost grows with what has become due, not with what exists.
 
-    Two passes at once share the work: a due job is locked while it is decided, and decided once. Between
-    two batches `may_go_on` can end it; the next pass finds what is left.
+    Two passes at once share the work: a due job is locked while it is decided, and decided once; whoever
+    `joins` a pass that another service has begun says so. Each of them ends when nothing is due any more,
+    also of what the others had locked. Between two batches `may_go_on` can end it; the next pass finds what
+    is left.
     """
-    recorded = 0
     _notice_downtime(database, now)
-    while may_go_on() and _is_anything_due(database, now):
-        with database.writing() as session:
-            looked_at, told = _run_batch(session, policy, now)
-        recorded += told
-        if looked_at < BATCH:
-            break
-    if may_go_on():  # else the digest would leave out what has not been looked at
+    recorded, is_done = _decide_all(database, policy, now, may_go_on, joins)
+    if is_done:  # else the digest would leave out what has not been looked at
         recorded += downtime.tell(database, now)
     return _result(database, recorded)
+
+
+def _decide_all(
+    database: Database, policy: Policy, now: datetime, may_go_on: Callable[[], bool], joins: bool
+) -> tuple[int, bool]:
+    """How many alerts were recorded, and whether nothing is left that is due."""
+    recorded = waits = 0
+    while may_go_on():
+        if not _is_anything_due(database, now):
+            return recorded, True
+        if waits == MOST_WAITS:
+            return recorded, False
+        if waits:
+            time.sleep(WAIT_SECONDS)
+        with database.writing() as session:
+            looked_at, told = _run_batch(session, policy, now, joins)
+        recorded += told
+        waits += looked_at < BATCH  # what is still due then is locked: by another service, or by a report
+    return recorded, False
+
+
+def has_room(session: Session, now: datetime) -> bool:
+    """Whether more is due than the service that is at it decides next. On SQLite only one writes at a time:
+    a second one would be no help."""
+    if session.get_bind().dialect.name == "sqlite":
+        return False
+    due = select(Job.id).where(Job.attention_at < now).order_by(Job.attention_at)
+    return session.scalar(due.offset(BATCH).limit(1)) is not None
 
 
 def _notice_downtime(database: Database, now: datetime) -> None:
@@ -130,7 +163,7 @@ def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
     ).join(Server)
 
 
-def _run_batch(session: Session, policy: Policy, now: datetime) -> tuple[int, int]:
+def _run_batch(session: Session, policy: Policy, now: datetime, joins: bool) -> tuple[int, int]:
     due = (
         _facts_of_jobs()
         .where(Job.attention_at < now)
@@ -150,7 +183,7 @@ def _run_batch(session: Session, policy: Policy, now: datetime) -> tuple[int, in
     ]
     session.connection().execute(_CHANGE, [each.values for each in changes])
     news = [each.news for each in changes if each.news]
-    return len(rows), alerts.record(session, news, now, policy.group_limit)
+    return len(rows), alerts.record(session, news, now, policy.group_limit, in_parts=joins)
 
 
 def _allowed(

@@ -93,6 +93,7 @@ def route(database: Database, limit: int, now: datetime, check: str) -> int:
     if not kinds:
         return 0
     with database.writing() as session:
+        lease.be_alone(session, "routing")  # two that divide the alerts between them would make two messages
         waiting = [Waiting(*row) for row in session.execute(_unrouted(kinds))]
         messages = [
             each
