@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, Select, Table, bindparam, func, literal_column, select, update
+from sqlalchemy import Row, Select, Table, bindparam, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import alerts, deadline, downtime, maintenance, overdue
+from app import alerts, deadline, downtime, maintenance, overdue, totals
 from app.alerts import News
-from app.db import Database, reason
+from app.db import Database, UtcDateTime, reason
 from app.deadline import Allowance
-from app.models import STATE_RANKS, Job, Server, Total
+from app.models import STATE_RANKS, Job, Server
 from app.overdue import Facts, State, Verdict
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,17 @@ BATCH = 500
 # So often, and so long each time, a pass waits for jobs that somebody else has locked.
 MOST_WAITS = 100
 WAIT_SECONDS = 0.05
-JOBS_TOTAL = "jobs"
+JOBS_TOTAL = totals.JOBS
 
 
 # Straight to the table, all rows of a batch with one statement: what the ORM does for each is half the work.
 _JOBS = cast(Table, Job.__table__)
+_HAS_WORK = select(
+    or_(
+        exists().where(Job.attention_at < bindparam("now")),
+        downtime.has_work(bindparam("silent_since_at", type_=UtcDateTime)),
+    )
+)
 _CHANGE = update(_JOBS).where(_JOBS.c.id == bindparam("number"))
 
 
@@ -76,11 +83,15 @@ def run(
     also of what the others had locked. Between two batches `may_go_on` can end it; the next pass finds what
     is left.
     """
+    with database.reading() as session:
+        if not session.scalar(_HAS_WORK, {"now": now, "silent_since_at": now - downtime.GAP}):
+            return _result(session, 0)
     _notice_downtime(database, now)
     recorded, is_done = _decide_all(database, policy, now, may_go_on, joins)
     if is_done:  # else the digest would leave out what has not been looked at
         recorded += downtime.tell(database, now)
-    return _result(database, recorded)
+    with database.reading() as session:
+        return _result(session, recorded)
 
 
 def _decide_all(
@@ -89,8 +100,9 @@ def _decide_all(
     """How many alerts were recorded, and whether nothing is left that is due."""
     recorded = waits = 0
     while may_go_on():
-        if not _is_anything_due(database, now):
-            return recorded, True
+        with database.reading() as session:
+            if not _is_anything_due(session, now):
+                return recorded, True
         if waits == MOST_WAITS:
             return recorded, False
         if waits:
@@ -131,9 +143,8 @@ def preview(database: Database, policy: Policy, at: datetime) -> list[tuple[str,
     return found
 
 
-def _is_anything_due(database: Database, now: datetime) -> bool:
-    with database.reading() as session:
-        return session.scalar(select(Job.id).where(Job.attention_at < now).limit(1)) is not None
+def _is_anything_due(session: Session, now: datetime) -> bool:
+    return session.scalar(select(Job.id).where(Job.attention_at < now).limit(1)) is not None
 
 
 def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
@@ -183,6 +194,9 @@ def _run_batch(session: Session, policy: Policy, now: datetime, joins: bool) -> 
     ]
     session.connection().execute(_CHANGE, [each.values for each in changes])
     news = [each.news for each in changes if each.news]
+    moved = Counter(each.values["state"] for each in changes)
+    moved.subtract(row.state for row in rows)
+    totals.count_states(session, rows[0].id, moved)
     return len(rows), alerts.record(session, news, now, policy.group_limit, in_parts=joins)
 
 
@@ -311,16 +325,12 @@ def facts_to_tell(server: str, job: str, previous_state: str, decided: Verdict) 
     }
 
 
-def _result(database: Database, recorded: int) -> CheckResult:
-    with database.reading() as session:
-        total = session.scalar(select(Total.value).where(Total.name == JOBS_TOTAL)) or 0
-        # Spelled out: with a bound value SQLite would not take the partial index.
-        not_ok: ColumnElement[bool] = literal_column("state <> 'ok'")
-        counted = select(Job.state, func.count()).where(not_ok, Job.state.in_(("overdue", "paused")))
-        counts = {row[0]: row[1] for row in session.execute(counted.group_by(Job.state))}
+def _result(session: Session, recorded: int) -> CheckResult:
+    counts, states = totals.read(session)
+    total = counts[JOBS_TOTAL]
     return CheckResult(
         total_jobs=total,
-        checked_jobs=total - counts.get(State.PAUSED, 0),
-        overdue_jobs=counts.get(State.OVERDUE, 0),
+        checked_jobs=total - states[State.PAUSED],
+        overdue_jobs=states[State.OVERDUE],
         alerts=recorded,
     )

@@ -37,6 +37,8 @@ def find(session: Session, report: Report, *, key_id: int | None, key_label: str
         server_id = session.scalars(select(Server.id).where(Server.machine_id == machine_id)).one()
         if _make(session, server_id, backup_id, report.backup_name or backup_id, now):
             totals.count(session, JOBS_TOTAL, 1)
+            job = session.scalars(_FIND, identity).unique().one()
+            totals.count_states(session, job.id, {State.NEW: 1})
         job = session.scalars(_FIND, identity).unique().one()
     if report.machine_name and job.server.name != report.machine_name:
         job.server.name = report.machine_name
@@ -78,9 +80,10 @@ def forget(session: Session, job: Job) -> None:
     session.execute(select(Server.id).where(Server.id == server_id).with_for_update())
     reports = delete(ReportRow).where(ReportRow.job_id == job.id).returning(ReportRow.uploaded_bytes)
     uploads = session.scalars(reports).all()
-    session.execute(delete(Job).where(Job.id == job.id))
+    state = session.scalars(delete(Job).where(Job.id == job.id).returning(Job.state)).one()
     if session.scalar(select(Job.id).where(Job.server_id == server_id).limit(1)) is None:
         session.execute(delete(Server).where(Server.id == server_id))
         totals.count(session, totals.SERVERS, -1)
     totals.count(session, JOBS_TOTAL, -1)
+    totals.count_states(session, job.id, {state: -1})
     totals.remove_job(session, job, uploads)
