@@ -47,6 +47,9 @@ class Job(Base):
         Index("ix_job_attention_at", "attention_at"),
         Index("ix_job_state_rank", "state_rank", "name", "id"),
         Index("ix_job_last_ended", "last_ended_at"),
+        # On PostgreSQL with NULLS FIRST, as the lists in these orders want it.
+        Index("ix_job_last_good", "last_good_at", "id"),
+        Index("ix_job_expected", "expected_at", "id"),
         Index("ix_job_name", "name", "id"),
         Index(
             "ix_job_published",

@@ -1,4 +1,4 @@
-"""Running totals of the jobs in each state that is not well"""
+"""Running totals of the jobs in each state that is not well; indexes for two orders of the first page"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,4 +16,8 @@ COUNT = (
 
 
 def upgrade() -> None:
+    for name, column in (("ix_job_last_good", "last_good_at"), ("ix_job_expected", "expected_at")):
+        is_postgresql = op.get_bind().dialect.name == "postgresql"
+        first = sa.text(f"{column} NULLS FIRST") if is_postgresql else column
+        op.create_index(name, "job", [first, "id"])
     op.get_bind().execute(sa.text(COUNT), {"slots": SLOTS})
