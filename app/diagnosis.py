@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy import URL, Select, func, select, text
+from sqlalchemy import URL, case, func, select, text
 from sqlalchemy.orm import Session
 
 from app.archive import keeping
@@ -43,7 +43,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits to be delivered, and what of it was tried in vain; each counted up to MOST_COUNTED."""
+    """What waits to be delivered, counted up to MOST_COUNTED, and what of that was tried in vain."""
 
     waiting: int
     failing: int
@@ -84,12 +84,12 @@ def masked_url(url: URL) -> str:
 
 
 def queue(session: Session) -> Queue:
-    waiting = select(Delivery.id).where(Delivery.next_attempt_at.is_not(None))
-    return Queue(_count(session, waiting), _count(session, waiting.where(Delivery.attempts > 0)))
-
-
-def _count(session: Session, query: Select[int]) -> int:
-    return session.scalar(select(func.count()).select_from(query.limit(MOST_COUNTED).subquery())) or 0
+    waits = select(Delivery.attempts).where(Delivery.next_attempt_at.is_not(None)).limit(MOST_COUNTED)
+    attempts = waits.subquery().c.attempts
+    waiting, failing = session.execute(
+        select(func.count(), func.count(case((attempts > 0, 1)))).select_from(attempts.table)
+    ).one()
+    return Queue(waiting, failing)
 
 
 def heartbeats(session: Session) -> dict[str, datetime]:
