@@ -254,7 +254,7 @@ MAY_SCAN = {
 
 
 def scans(plans: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Statements that read a table that grows as a whole; along an index until a page is full is no matter."""
+    """Statements that read a table that grows as a whole; along an index until a page is full is allowed."""
     for statement, plan in plans.items():
         words = " ".join(statement.split())
         is_page = "LIMIT" in words and not any("TEMP B-TREE FOR ORDER BY" in each for each in plan)

@@ -47,9 +47,6 @@ class Job(Base):
         Index("ix_job_attention_at", "attention_at"),
         Index("ix_job_state_rank", "state_rank", "name", "id"),
         Index("ix_job_last_ended", "last_ended_at"),
-        # On PostgreSQL with NULLS FIRST, as the lists in these orders want it.
-        Index("ix_job_last_good", "last_good_at", "id"),
-        Index("ix_job_expected", "expected_at", "id"),
         Index("ix_job_name", "name", "id"),
         Index(
             "ix_job_published",
@@ -120,6 +117,11 @@ class Job(Base):
 
     server: Mapped[Server] = relationship()
     schedules: Mapped[list[JobSchedule]] = relationship(cascade="all, delete-orphan")
+
+
+# As the lists in these orders want them; SQLite has the empty ones first anyway.
+Index("ix_job_last_good", Job.last_good_at.nulls_first(), Job.id)
+Index("ix_job_expected", Job.expected_at.nulls_first(), Job.id)
 
 
 class JobSchedule(Base):
