@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import insert
+from sqlalchemy import Table, insert
 from sqlalchemy.orm import Session
 
 from app import routing
@@ -19,6 +19,8 @@ REMINDER = "reminder"
 RECOVERED = "recovered"
 FAILED = "failed"
 UNVERIFIED = "unverified"  # a digest: jobs that may have reported while nobody listened
+_ALERTS = cast(Table, Alert.__table__)
+_INSERT = insert(_ALERTS)
 BAD_NEWS = (OVERDUE, REMINDER, FAILED)
 
 
@@ -32,18 +34,25 @@ class News:
     facts: dict[str, object]
 
 
-def record(session: Session, news: Sequence[News], now: datetime, group_limit: int = 0) -> int:
+def record(
+    session: Session, news: Sequence[News], now: datetime, group_limit: int = 0, *, in_parts: bool = False
+) -> int:
     """Store each alert, and its deliveries unless there are too many at once; how many alerts.
 
     What has no delivery yet is left to `routing.route`, which groups it. `group_limit` 0 groups nothing.
+    `in_parts` says that others find more of the same at this moment, which can't be seen from here.
     """
     for kind in dict.fromkeys(each.kind for each in news):
-        _record_kind(session, [each for each in news if each.kind == kind], now, group_limit)
+        _record_kind(session, [each for each in news if each.kind == kind], now, group_limit, in_parts)
     return len(news)
 
 
-def _record_kind(session: Session, news: Sequence[News], now: datetime, group_limit: int) -> None:
-    singly = routing.is_room(session, news[0].kind, len(news), group_limit, now)
+def _record_kind(
+    session: Session, news: Sequence[News], now: datetime, group_limit: int, in_parts: bool
+) -> None:
+    kind = news[0].kind
+    is_whole = not (in_parts and group_limit and kind in routing.FOUND_TOGETHER)
+    singly = is_whole and routing.is_room(session, kind, len(news), group_limit, now)
     singly = singly and not routing.is_any_waiting(session, [each.job_id for each in news])
     rows: list[dict[str, Any]] = [
         {
@@ -57,10 +66,10 @@ def _record_kind(session: Session, news: Sequence[News], now: datetime, group_li
         for each in news
     ]
     if not singly:
-        session.connection().execute(insert(Alert), rows)
+        session.connection().execute(_INSERT, rows)
         return
     # Told apart by their message ids: in the order of the rows, SQLite would be asked for each one alone.
-    stored = session.connection().execute(insert(Alert).returning(Alert.message_id, Alert.id), rows)
+    stored = session.connection().execute(_INSERT.returning(_ALERTS.c.message_id, _ALERTS.c.id), rows)
     ids = {row[0]: row[1] for row in stored}
     jobs = [(ids[row["message_id"]], each.job_id) for row, each in zip(rows, news, strict=True)]
     routing.deliver(session, jobs, now)

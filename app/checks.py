@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select, update
+from sqlalchemy import Row, Select, Table, bindparam, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import alerts, deadline, downtime, maintenance, overdue
+from app import alerts, deadline, downtime, maintenance, overdue, totals
 from app.alerts import News
-from app.db import Database, reason
+from app.db import Database, UtcDateTime, reason
 from app.deadline import Allowance
 from app.known_job import KnownJob
-from app.models import STATE_RANKS, Job, Server, Total
+from app.models import STATE_RANKS, Job, Server
 from app.overdue import Facts, State, Verdict
 
 log = logging.getLogger(__name__)
 
 TASK = "overdue-backup-check"
 BATCH = 500
-JOBS_TOTAL = "jobs"
+# So often, and so long each time, a pass waits for jobs that somebody else has locked.
+MOST_WAITS = 100
+WAIT_SECONDS = 0.05
+JOBS_TOTAL = totals.JOBS
+
+
+# Straight to the table, all rows of a batch with one statement: what the ORM does for each is half the work.
+_JOBS = cast(Table, Job.__table__)
+_HAS_WORK = select(
+    or_(
+        exists().where(Job.attention_at < bindparam("now")),
+        downtime.has_work(bindparam("silent_since_at", type_=UtcDateTime)),
+    )
+)
+_CHANGE = update(_JOBS).where(_JOBS.c.id == bindparam("number"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +70,58 @@ class Change:
 
 
 def run(
-    database: Database, policy: Policy, now: datetime, may_go_on: Callable[[], bool] = lambda: True
+    database: Database,
+    policy: Policy,
+    now: datetime,
+    may_go_on: Callable[[], bool] = lambda: True,
+    *,
+    joins: bool = False,
 ) -> CheckResult:
     """One pass. Its cost grows with what has become due, not with what exists.
 
-    Two passes at once share the work: a due job is locked while it is decided, and decided once. Between
-    two batches `may_go_on` can end it; the next pass finds what is left.
+    Two passes at once share the work: a due job is locked while it is decided, and decided once; whoever
+    `joins` a pass that another service has begun says so. Each of them ends when nothing is due any more,
+    also of what the others had locked. Between two batches `may_go_on` can end it; the next pass finds what
+    is left.
     """
-    recorded = 0
+    with database.reading() as session:
+        if not session.scalar(_HAS_WORK, {"now": now, "silent_since_at": now - downtime.GAP}):
+            return _result(session, 0)
     _notice_downtime(database, now)
-    while may_go_on() and _is_anything_due(database, now):
-        with database.writing() as session:
-            looked_at, told = _run_batch(session, policy, now)
-        recorded += told
-        if looked_at < BATCH:
-            break
-    if may_go_on():  # else the digest would leave out what has not been looked at
+    recorded, is_done = _decide_all(database, policy, now, may_go_on, joins)
+    if is_done:  # else the digest would leave out what has not been looked at
         recorded += downtime.tell(database, now)
-    return _result(database, recorded)
+    with database.reading() as session:
+        return _result(session, recorded)
+
+
+def _decide_all(
+    database: Database, policy: Policy, now: datetime, may_go_on: Callable[[], bool], joins: bool
+) -> tuple[int, bool]:
+    """How many alerts were recorded, and whether nothing is left that is due."""
+    recorded = waits = 0
+    while may_go_on():
+        with database.reading() as session:
+            if not _is_anything_due(session, now):
+                return recorded, True
+        if waits == MOST_WAITS:
+            return recorded, False
+        if waits:
+            time.sleep(WAIT_SECONDS)
+        with database.writing() as session:
+            looked_at, told = _run_batch(session, policy, now, joins)
+        recorded += told
+        waits += looked_at < BATCH  # what is still due then is locked: by another service, or by a report
+    return recorded, False
+
+
+def has_room(session: Session, now: datetime) -> bool:
+    """Whether more is due than the service that is at it decides next. On SQLite only one writes at a time:
+    a second one would be no help."""
+    if session.get_bind().dialect.name == "sqlite":
+        return False
+    due = select(Job.id).where(Job.attention_at < now).order_by(Job.attention_at)
+    return session.scalar(due.offset(BATCH).limit(1)) is not None
 
 
 def _notice_downtime(database: Database, now: datetime) -> None:
@@ -94,9 +144,8 @@ def preview(database: Database, policy: Policy, at: datetime) -> list[tuple[str,
     return found
 
 
-def _is_anything_due(database: Database, now: datetime) -> bool:
-    with database.reading() as session:
-        return session.scalar(select(Job.id).where(Job.attention_at < now).limit(1)) is not None
+def _is_anything_due(session: Session, now: datetime) -> bool:
+    return session.scalar(select(Job.id).where(Job.attention_at < now).limit(1)) is not None
 
 
 def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
@@ -126,7 +175,7 @@ def _facts_of_jobs() -> Select[*tuple[Any, ...]]:
     ).join(Server)
 
 
-def _run_batch(session: Session, policy: Policy, now: datetime) -> tuple[int, int]:
+def _run_batch(session: Session, policy: Policy, now: datetime, joins: bool) -> tuple[int, int]:
     due = (
         _facts_of_jobs()
         .where(Job.attention_at < now)
@@ -144,9 +193,13 @@ def _run_batch(session: Session, policy: Policy, now: datetime) -> tuple[int, in
         _change(row, _allowed(_facts(row, policy), row, policy, windows, downtimes), policy, now)
         for row in rows
     ]
-    session.execute(update(Job), [each.values for each in changes])
+    session.connection().execute(_CHANGE, [each.values for each in changes])
     news = [each.news for each in changes if each.news]
-    return len(rows), alerts.record(session, news, now, policy.group_limit)
+    recorded = alerts.record(session, news, now, policy.group_limit, in_parts=joins)
+    moved = Counter(each.values["state"] for each in changes)
+    moved.subtract(row.state for row in rows)
+    totals.count_states(session.connection(), rows[0].id, moved)
+    return len(rows), recorded
 
 
 def _allowed(
@@ -200,9 +253,10 @@ def judge_after_report(job: Job | KnownJob, policy: Policy, *, good: bool, now: 
 def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datetime) -> Change:
     decided = overdue.verdict(facts, now)
     blamed = facts.allowance.downtime if facts.allowance and decided.state is not State.OVERDUE else None
+    is_paused = decided.state is State.PAUSED
     keep_error(row, decided)
     values: dict[str, Any] = {
-        "id": row.id,
+        "number": row.id,
         "state": str(decided.state),
         "state_rank": STATE_RANKS[decided.state],
         "state_since_at": row.state_since_at if decided.state == row.state else decided.since_at or now,
@@ -210,9 +264,9 @@ def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datet
         "reminder_at": None,
         "attention_at": decided.attention_at,
         "downtime_id": blamed.id if blamed else None,
+        "paused_at": row.paused_at if is_paused else None,
+        "paused_until_at": row.paused_until_at if is_paused else None,
     }
-    if decided.state is not State.PAUSED:
-        values |= {"paused_at": None, "paused_until_at": None}
     kind = None
     if decided.state is State.OVERDUE:
         kind = _overdue_news(row, now)
@@ -273,16 +327,12 @@ def facts_to_tell(server: str, job: str, previous_state: str, decided: Verdict) 
     }
 
 
-def _result(database: Database, recorded: int) -> CheckResult:
-    with database.reading() as session:
-        total = session.scalar(select(Total.value).where(Total.name == JOBS_TOTAL)) or 0
-        # Spelled out: with a bound value SQLite would not take the partial index.
-        not_ok: ColumnElement[bool] = literal_column("state <> 'ok'")
-        counted = select(Job.state, func.count()).where(not_ok, Job.state.in_(("overdue", "paused")))
-        counts = {row[0]: row[1] for row in session.execute(counted.group_by(Job.state))}
+def _result(session: Session, recorded: int) -> CheckResult:
+    counts, states = totals.read(session)
+    total = counts[JOBS_TOTAL]
     return CheckResult(
         total_jobs=total,
-        checked_jobs=total - counts.get(State.PAUSED, 0),
-        overdue_jobs=counts.get(State.OVERDUE, 0),
+        checked_jobs=total - states[State.PAUSED],
+        overdue_jobs=states[State.OVERDUE],
         alerts=recorded,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import deadline, overdue
@@ -56,6 +56,12 @@ def _close(session: Session, began_at: datetime, now: datetime) -> None:
 def _take_back(session: Session) -> None:
     """A check thought that nobody was there to take reports in."""
     session.execute(update(Downtime).where(Downtime.ended_at.is_(None)).values(ended_at=Downtime.began_at))
+
+
+def has_work(silent_since_at: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Whether there may be something to `notice` or to `tell`; the moment is `GAP` ago."""
+    is_silent = exists().where(Heartbeat.name == WEB, Heartbeat.beat_at < silent_since_at)
+    return or_(is_silent, exists().where(Downtime.told_at.is_(None)))
 
 
 def notice(database: Database, now: datetime) -> None:

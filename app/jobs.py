@@ -38,11 +38,14 @@ def find(
 
 def _make(session: Session, machine: tuple[str, str], backup: tuple[str, str], now: datetime) -> None:
     """The server, unless it is there, and the job; of each the identity and the name."""
+    connection = session.connection()
     if insert_if_absent(session, Server, machine_id=machine[0], name=machine[1], created_at=now):
-        totals.count(session, totals.SERVERS, 1)
+        totals.count(connection, totals.SERVERS, 1)
     server_id = session.scalars(select(Server.id).where(Server.machine_id == machine[0])).one()
     if _make_job(session, server_id, *backup, now):
-        totals.count(session, JOBS_TOTAL, 1)
+        same = select(Job.id).where(Job.server_id == server_id, Job.backup_id == backup[0])
+        totals.count_states(connection, session.scalars(same).one(), {State.NEW: 1})
+        totals.count(connection, JOBS_TOTAL, 1)
 
 
 def _make_job(session: Session, server_id: int, backup_id: str, name: str, now: datetime) -> bool:
@@ -78,9 +81,10 @@ def forget(session: Session, job: Job) -> None:
     session.execute(select(Server.id).where(Server.id == server_id).with_for_update())
     reports = delete(ReportRow).where(ReportRow.job_id == job.id).returning(ReportRow.uploaded_bytes)
     uploads = session.scalars(reports).all()
-    session.execute(delete(Job).where(Job.id == job.id))
+    state = session.scalars(delete(Job).where(Job.id == job.id).returning(Job.state)).one()
     if session.scalar(select(Job.id).where(Job.server_id == server_id).limit(1)) is None:
         session.execute(delete(Server).where(Server.id == server_id))
-        totals.count(session, totals.SERVERS, -1)
-    totals.count(session, JOBS_TOTAL, -1)
+        totals.count(session.connection(), totals.SERVERS, -1)
+    totals.count(session.connection(), JOBS_TOTAL, -1)
+    totals.count_states(session.connection(), job.id, {state: -1})
     totals.remove_job(session, job, uploads)

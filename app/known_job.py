@@ -27,6 +27,7 @@ _MOVED = (
     "examined_bytes", "told", "acknowledged_at", "acknowledged_until_at", "acknowledged_by", "downtime_id",
 )
 # fmt: on
+_STATE_AT = _MOVED.index("state")
 _READ = ("id", "server_id", *_MOVED, "tolerance_seconds", "reminder", "paused_at", "paused_until_at")
 _SCHEDULE = ("source", "repeat", "days", "zone", "anchor_at")
 
@@ -103,6 +104,11 @@ class KnownJob:
         made.schedules = [KnownSchedule(*row[own:]) for row in rows if row[own] is not None]
         made._before, made._server_name_before = _moved(made), made.server_name
         return made
+
+    @property
+    def state_before(self) -> str:
+        """That of the row when it was read."""
+        return str(self._before[_STATE_AT])
 
     def save(self, connection: Connection) -> None:
         """Write what has changed since it was read, if anything."""

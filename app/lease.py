@@ -1,10 +1,10 @@
-"""The right to run a task, so that of several cron services one does the work and another takes over."""
+"""The right to run a task, so that of several cron services one does the work, others join or take over."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,7 @@ from app.models import Delivery, Lease, TaskRun
 
 LEASE = timedelta(seconds=45)
 RENEW_AFTER = timedelta(seconds=10)
+_PART = "/"
 
 
 def acquire(session: Session, name: str, holder: str, now: datetime) -> bool:
@@ -24,13 +25,28 @@ def acquire(session: Session, name: str, holder: str, now: datetime) -> bool:
     return session.connection().execute(taken.returning(literal(1))).first() is not None
 
 
+def join(session: Session, name: str, holder: str, now: datetime) -> str:
+    """Take part in what another one is doing; the name of the lease that tells of it, which has to be renewed
+    and released like any other."""
+    own = f"{name}{_PART}{holder.rpartition(':')[2]}"
+    acquire(session, own, holder, now)
+    return own
+
+
+def work_of(name: str) -> str:
+    """What a lease is for, whether it is that of the first or of one who joined."""
+    return name.partition(_PART)[0]
+
+
 def _is_in_force(now: datetime) -> ColumnElement[bool]:
     # What ends later than any lease can was written by a clock that has been set back since.
     return and_(Lease.expires_at > now, Lease.expires_at <= now + 2 * LEASE)
 
 
 def is_held(session: Session, name: str, now: datetime) -> bool:
-    return session.scalar(select(Lease.name).where(Lease.name == name, _is_in_force(now))) is not None
+    """Whether anybody is at it, the first or one who joined."""
+    mine = or_(Lease.name == name, Lease.name.startswith(f"{name}{_PART}", autoescape=True))
+    return session.scalar(select(Lease.name).where(mine, _is_in_force(now)).limit(1)) is not None
 
 
 def any_holder(session: Session, now: datetime) -> str | None:
@@ -48,6 +64,12 @@ def release(session: Session, name: str, holder: str) -> bool:
     """Give a lease back; False when it was lost before."""
     mine = delete(Lease).where(Lease.name == name, Lease.holder == holder)
     return session.connection().execute(mine.returning(literal(1))).first() is not None
+
+
+def be_alone(session: Session, name: str) -> None:
+    """Until this transaction ends, others that ask for the same wait. On SQLite a writer is alone anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
 
 
 def holder_of(session: Session, name: str) -> str | None:

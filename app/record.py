@@ -65,6 +65,7 @@ def _take(
     if not report.dry_run:
         _follow(connection, job, report, times, policy, now)
     job.save(connection)
+    totals.note_state(connection, job)
     totals.add(connection, job.id, sums)
     return True
 

@@ -46,7 +46,9 @@ def is_room(session: Session, kind: str, count: int, limit: int, now: datetime) 
     if limit == 0:
         return True
     waits = select(Alert.id).where(Alert.routed_at.is_(None), Alert.kind == kind).limit(1)
-    return count <= limit - _sent_lately(session, kind, now) and session.scalar(waits) is None
+    if count > limit or session.scalar(waits) is not None:
+        return False
+    return count <= limit - _sent_lately(session, kind, now)
 
 
 def is_any_waiting(session: Session, job_ids: Sequence[int | None]) -> bool:
@@ -96,6 +98,7 @@ def route(database: Database, limit: int, now: datetime, check: str) -> int:
     if not kinds:
         return 0
     with database.writing() as session:
+        lease.be_alone(session, "routing")  # two that divide the alerts between them would make two messages
         waiting = [Waiting(*row) for row in session.execute(_unrouted(kinds))]
         messages = [
             each

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Row, func, literal_column, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from app import totals
 from app.checks import JOBS_TOTAL
-from app.models import Job, Report, ReportTotal, Server, Total
+from app.models import Job, Report, ReportTotal, Server
 from app.overdue import State
 from app.totals import SERVERS
 
@@ -28,7 +29,7 @@ class Summary:
 
 
 def read(session: Session) -> Summary:
-    """From running totals and the ends of indexes; only the overdue jobs are counted one by one."""
+    """From running totals and the ends of indexes."""
     sums = select(
         func.sum(ReportTotal.runs_count),
         func.sum(ReportTotal.uploaded_bytes),
@@ -36,8 +37,7 @@ def read(session: Session) -> Summary:
         func.sum(ReportTotal.examined_bytes),
     )
     runs, uploaded, stored, examined = (max(0, int(each or 0)) for each in session.execute(sums).one())
-    named = select(Total.name, Total.value).where(Total.name.in_((SERVERS, JOBS_TOTAL)))
-    counts = {row[0]: row[1] for row in session.execute(named)}
+    counts, states = totals.read(session)
     return Summary(
         servers_count=counts.get(SERVERS, 0),
         jobs_count=counts.get(JOBS_TOTAL, 0),
@@ -45,16 +45,9 @@ def read(session: Session) -> Summary:
         uploaded_bytes=uploaded,
         stored_bytes=stored,
         examined_bytes=examined,
-        overdue_count=_overdue_count(session),
+        overdue_count=states[State.OVERDUE],
         last_ended_at=session.scalar(select(func.max(Job.last_ended_at))),
     )
-
-
-def _overdue_count(session: Session) -> int:
-    # Spelled out: with a bound value SQLite would not take the partial index.
-    not_ok: ColumnElement[bool] = literal_column("state <> 'ok'")
-    query = select(func.count()).select_from(Job).where(not_ok, Job.state == str(State.OVERDUE))
-    return session.scalar(query) or 0
 
 
 def find_servers(session: Session, name: str, limit: int) -> Sequence[Server]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.lease import LEASE
+from app.lease import LEASE, work_of
 from app.models import Lease, TaskRun
 
 PAGE_SIZE = 20
@@ -58,7 +58,7 @@ def _told(session: Session, runs: Sequence[TaskRun], now: datetime) -> list[Past
         query = select(Lease.name, Lease.holder).where(
             Lease.expires_at > now, Lease.expires_at <= now + 2 * LEASE
         )
-        held = {(row[0], row[1]) for row in session.execute(query)}
+        held = {(work_of(row[0]), row[1]) for row in session.execute(query)}
     found = []
     for run in runs:
         found.append(PastRun(run, _outcome(run, held)))

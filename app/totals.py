@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, event, inspect, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute, Session, UOWTransaction
 
-from app.db import insert_if_absent
 from app.known_job import KnownJob
-from app.models import Job, ReportTotal, Total
+from app.models import STATE_RANKS, Job, ReportTotal, Total
 from app.prepared import Prepared
 from app.reports import Report
 
 SERVERS = "servers"
+JOBS = "jobs"
 # Rows that share the sums, so that reports which come at once do not wait for each other.
 SLOTS = 16
+_STATE, _WELL = "state:", "ok"
 # What a broken client claims must not overflow a sum and so keep out the reports of others.
 _LARGEST = 2**50
 _FULL = 2**58
+
+
+def _count(dialect: Callable[[Table], postgresql.Insert | sqlite.Insert]) -> Prepared:
+    rows = cast(Table, Total.__table__)
+    moved = dialect(rows)
+    return Prepared(
+        moved.on_conflict_do_update(
+            index_elements=[rows.c.name], set_={"value": rows.c.value + moved.excluded.value}
+        ),
+        ["name", "value"],
+    )
+
+
+_COUNT = {"sqlite": _count(sqlite.insert), "postgresql": _count(postgresql.insert)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +58,49 @@ class Change:
         )
 
 
-def count(session: Session, name: str, difference: int) -> None:
-    """Move the total of servers or jobs."""
-    insert_if_absent(session, Total, name=name, value=0)
-    session.execute(update(Total).where(Total.name == name).values(value=Total.value + difference))
+def count(connection: Connection, name: str, difference: int) -> None:
+    """Move the total of servers or jobs, or a part of that of a state."""
+    _COUNT[connection.dialect.name].run(connection, {"name": name, "value": difference})
+
+
+def count_states(connection: Connection, job_id: int, differences: Mapping[str, int]) -> None:
+    """Move the totals of states. Like the sums they are kept in parts: `job_id`, of any one of the jobs that
+    have changed, tells in which. Those that are well are the rest and have no total."""
+    for state in sorted(differences):  # in one order, so that two at once never wait for each other
+        if differences[state] and state != _WELL:
+            count(connection, f"{_STATE}{state}:{job_id % SLOTS}", differences[state])
+
+
+def note_state(connection: Connection, job: KnownJob) -> None:
+    """After a report has moved a job that is not loaded by the ORM."""
+    if job.state != job.state_before:
+        count_states(connection, job.id, {job.state_before: -1, job.state: 1})
+
+
+def read(session: Session) -> tuple[dict[str, int], dict[str, int]]:
+    """The totals by name, and the jobs by state, the worst first."""
+    named: dict[str, int] = defaultdict(int)
+    states = dict.fromkeys(STATE_RANKS, 0)
+    for name, value in session.execute(select(Total.name, Total.value)):
+        if name.startswith(_STATE):
+            states[name.split(":")[1]] += value
+        else:
+            named[name] = value
+    states = {state: max(0, value) for state, value in states.items()}
+    states[_WELL] = max(0, named[JOBS] - sum(states.values()))
+    return named, states
+
+
+@event.listens_for(Session, "after_flush")
+def _follow_states(session: Session, _context: UOWTransaction) -> None:
+    """Whoever changes the state of a job that is loaded changes the totals; what goes straight to the table
+    has to call `count_states` itself."""
+    for job in session.new:
+        if isinstance(job, Job):
+            count_states(session.connection(), job.id, {job.state: 1})
+    for job in session.dirty:
+        if isinstance(job, Job) and (before := inspect(job).attrs.state.history.deleted):
+            count_states(session.connection(), job.id, {before[0]: -1, job.state: 1})
 
 
 def note_run(job: KnownJob, report: Report, report_id: int, *, newest: bool) -> Change:

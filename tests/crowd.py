@@ -10,7 +10,7 @@ from pathlib import Path
 import requests
 from sqlalchemy import func, insert, select, update
 
-from app import installation
+from app import installation, totals
 from app.checks import JOBS_TOTAL
 from app.clock import utcnow
 from app.cron.tasks import CHECK
@@ -79,8 +79,14 @@ def make_due(database: Database, first: int, last: int) -> list[int]:
         "attention_at": past + HOUR,
     }
     with database.writing() as rows:
-        some = update(Job).where(Job.id.between(first, last), Job.attention_at > now)
-        return list(rows.scalars(some.values(**late).returning(Job.id)))
+        some = (Job.id.between(first, last), Job.attention_at > now)
+        before = rows.execute(select(Job.id, Job.state).where(*some).with_for_update()).all()
+        if before:
+            rows.execute(update(Job).where(*some).values(**late))
+            moved: Counter[str] = Counter()
+            moved.subtract(row.state for row in before)
+            totals.count_states(rows.connection(), first, moved)
+        return [row.id for row in before]
 
 
 def add_receiver(database: Database, name: str, receiver: HttpReceiver) -> None:

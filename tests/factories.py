@@ -42,7 +42,7 @@ def add_server(session: Session, name: str = "nas-attic", **columns: Any) -> Ser
     server = Server(name=name, **columns)
     session.add(server)
     session.flush()
-    totals.count(session, totals.SERVERS, 1)
+    totals.count(session.connection(), totals.SERVERS, 1)
     return server
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import insert, select
 
+from app import totals
 from app.checks import JOBS_TOTAL
 from app.db import Database
 from app.models import STATE_RANKS, Job, Report, Server, Total
@@ -28,6 +30,7 @@ def add(database: Database, now: datetime, *, servers: int, jobs: int, runs: int
         made = [_job(first + n, n // jobs + 1, n % jobs, chance, now) for n in range(servers * jobs)]
         rows.execute(insert(Job), made)
         rows.merge(Total(name=JOBS_TOTAL, value=len(made)))
+        totals.count_states(rows.connection(), first, Counter(job["state"] for job in made))
         for job in made if runs else ():
             rows.execute(insert(Report), [_report(job["id"], day, chance, now) for day in range(runs)])
 

@@ -320,7 +320,7 @@ def statements_of(here: Site, reader: Reader, path: str) -> list[str]:
 
 
 def test_no_answer_costs_more_for_more_jobs_and_reports(here: Site, reader: Reader) -> None:
-    paths = {"/api/summary": 5, "/api/lastbackup/nas": 3, "/api/lastbackups/nas": 3}
+    paths = {"/api/summary": 4, "/api/lastbackup/nas": 3, "/api/lastbackups/nas": 3}
     send(here.database, body(NOON - HOUR, name="job 0"), NOON)
     before = {path: statements_of(here, reader, path) for path in paths}
     for number in range(30):
@@ -332,7 +332,7 @@ def test_no_answer_costs_more_for_more_jobs_and_reports(here: Site, reader: Read
 
 @pytest.mark.sqlite("asks for SQLite's plan")
 def test_no_table_that_grows_is_read_as_a_whole(database: Database) -> None:
-    """But for the few rows of the sums, every row is reached by an index, and the overdue ones by theirs."""
+    """But for the few rows of the sums, every row is reached by an index."""
     send(database, body(NOON - HOUR), NOON)
     plans: list[str] = []
 
@@ -351,9 +351,9 @@ def test_no_table_that_grows_is_read_as_a_whole(database: Database) -> None:
         assert len(summary.last_backups(rows, server, 10)) == 1
     event.remove(database.engine, "before_cursor_execute", explain)
     scans = [each for each in plans if each.startswith("SCAN") or "TEMP B-TREE" in each]
-    assert scans == ["SCAN report_total"], plans
+    assert scans == ["SCAN report_total", "SCAN total"], plans
     used = {index for each in plans for index in each.split() if index.startswith("ix_")}
-    assert used == {"ix_job_last_ended", "ix_job_not_ok", "ix_job_server_ended", "ix_server_name"}
+    assert used == {"ix_job_last_ended", "ix_job_server_ended", "ix_server_name"}
 
 
 def test_no_server_can_make_the_answer_endless(

@@ -190,15 +190,6 @@ def test_the_first_page_takes_the_same_queries_for_one_job_and_for_fifty(viewer:
     assert queries() == before <= 10
 
 
-@pytest.mark.sqlite("asks for SQLite's plan")
-def test_good_jobs_are_not_counted_row_by_row(viewer: Site) -> None:
-    with viewer.database.reading() as rows:
-        plan = rows.execute(
-            text("EXPLAIN QUERY PLAN SELECT state, count(*) FROM job WHERE state <> 'ok' GROUP BY state")
-        )
-        assert "ix_job_not_ok" in str(plan.all())
-
-
 def test_a_check_that_stopped_running_is_said_loudly(viewer: Site) -> None:
     assert "No check has run yet." in viewer.get("/").text
     with viewer.database.writing() as rows:

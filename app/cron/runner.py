@@ -49,6 +49,15 @@ class Outcome:
     statistics: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A run that is recorded: its row, the lease under which it goes on, whether another one began it."""
+
+    row_id: int
+    lease_name: str
+    joins: bool
+
+
 class _Hold:
     """The lease of one run: renewed now and then when asked whether it is still ours."""
 
@@ -106,30 +115,9 @@ class Runner:
         sent_before = self._courier.sent_count
         self._status.beat()
         begun = {"task": name, "cause": cause, "holder": self._holder, "started_at": started_at}
-        row_id = self._begin(begun, due_at)
+        run = self._begin(task, begun, due_at)
         self._status.began(name)
-        is_ours = _Hold(self._database, name, self._holder) if row_id else _always
-        result, succeeded = self._result(name, task, started_at, may_go_on, is_ours)
-        ended = {
-            "finished_at": clock.utcnow(),
-            "succeeded": succeeded,
-            "message": result.message,
-            "statistics": dict(result.statistics),
-        }
-        self._end(row_id, begun | ended)
-        self._status.ended(name, PastRun(started_at, None if succeeded else result.message))
-        if succeeded:
-            logger.info("%s (%s): %s", name, cause, result.message)
-        return Outcome(succeeded, result.message, sent_before, result.statistics)
-
-    def _result(
-        self,
-        name: str,
-        task: Task,
-        started_at: datetime,
-        may_go_on: Callable[[], bool],
-        is_ours: Callable[[], bool],
-    ) -> tuple[TaskResult, bool]:
+        is_ours = _Hold(self._database, run.lease_name, self._holder) if run else _always
         context = TaskContext(
             self._settings,
             self._database,
@@ -137,7 +125,22 @@ class Runner:
             started_at,
             lambda: may_go_on() and is_ours(),
             is_ours,
+            joins=run is not None and run.joins,
         )
+        result, succeeded = self._result(name, task, context)
+        ended = {
+            "finished_at": clock.utcnow(),
+            "succeeded": succeeded,
+            "message": result.message,
+            "statistics": dict(result.statistics),
+        }
+        self._end(run, begun | ended)
+        self._status.ended(name, PastRun(started_at, None if succeeded else result.message))
+        if succeeded:
+            logger.info("%s (%s): %s", name, cause, result.message)
+        return Outcome(succeeded, result.message, sent_before, result.statistics)
+
+    def _result(self, name: str, task: Task, context: TaskContext) -> tuple[TaskResult, bool]:
         try:
             with self._app.app_context():
                 return task.run(context), True
@@ -148,23 +151,25 @@ class Runner:
             logger.exception("%s failed", name)
             return TaskResult(_in_short(problem)), False
 
-    def _begin(self, begun: Mapping[str, Any], due_at: datetime | None) -> int | None:
-        """Take the lease and record the run, in one; None when the database can do neither.
+    def _begin(self, task: Task, begun: Mapping[str, Any], due_at: datetime | None) -> _Begun | None:
+        """Take the lease, or join whoever has it, and record the run, in one; None when the database can't.
 
         Then the task runs all the same, for what it does is claimed row by row.
         """
-        name = begun["task"]
+        name, now = begun["task"], begun["started_at"]
         try:
             with self._database.writing() as session:
-                if not lease.acquire(session, name, self._holder, begun["started_at"]):
+                joins = not lease.acquire(session, name, self._holder, now)
+                if joins and not task.has_room(session, now):
                     raise HeldElsewhere(lease.holder_of(session, name) or "by now at rest")
-                if due_at is not None:
+                if due_at is not None and not joins:
                     self._stop_if_done(session, name, due_at)
                 row = TaskRun(**begun)
                 session.add(row)
                 session.flush()
                 self._seen[name] = row.id
-                return row.id
+                lease_name = lease.join(session, name, self._holder, now) if joins else name
+                return _Begun(row.id, lease_name, joins)
         except SQLAlchemyError as problem:
             logger.error("a run of %s could not be recorded: %s", name, _in_short(problem))
             return None
@@ -175,15 +180,15 @@ class Runner:
             self._seen[name] = done.id
             raise DoneElsewhere(PastRun(done.started_at, None, done.id))
 
-    def _end(self, row_id: int | None, values: Mapping[str, Any]) -> None:
+    def _end(self, run: _Begun | None, values: Mapping[str, Any]) -> None:
         """Record how it went and give the lease back, in one; nothing is told of a run that lost it."""
         name = values["task"]
         try:
             with self._database.writing() as session:
-                if row_id is None:
+                if run is None:
                     session.add(TaskRun(**values))
-                elif lease.release(session, name, self._holder):
-                    session.execute(update(TaskRun).where(TaskRun.id == row_id).values(**values))
+                elif lease.release(session, run.lease_name, self._holder):
+                    session.execute(update(TaskRun).where(TaskRun.id == run.row_id).values(**values))
                 else:
                     raise HeldElsewhere(lease.holder_of(session, name) or "by now at rest")
         except HeldElsewhere:

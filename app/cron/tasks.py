@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
+from sqlalchemy.orm import Session
+
 from app import checks, retention, stored_settings
 from app.archive import keeping, making
 from app.archive.problems import ArchiveBusy
@@ -43,6 +45,7 @@ class TaskContext:
     now: datetime
     may_go_on: Callable[[], bool]
     is_ours: Callable[[], bool] = lambda: True
+    joins: bool = False  # another service is at it as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,14 @@ class TaskResult:
 class Task:
     """`cron` is an expression in UTC, or None for the configured interval.
 
-    One that runs `beside` the loop holds up no other, and is told to end early only by a stop.
+    One that runs `beside` the loop holds up no other, and is told to end early only by a stop. `has_room`
+    tells whether there is work for one more service while another one is at it; else that one waits.
     """
 
     run: Callable[[TaskContext], TaskResult]
     cron: str | None
     beside: bool = False
+    has_room: Callable[[Session, datetime], bool] = lambda _session, _now: False
 
 
 def check_overdue_backups(context: TaskContext) -> TaskResult:
@@ -69,7 +74,7 @@ def check_overdue_backups(context: TaskContext) -> TaskResult:
     policy = stored_settings.policy(context.database, context.settings)
     stored_settings.settle(context.database, context.now)
     _take_in_spooled(context, policy)
-    found = checks.run(context.database, policy, context.now, context.is_ours)
+    found = checks.run(context.database, policy, context.now, context.is_ours, joins=context.joins)
     context.courier.wake()
     message = (
         f"Checked {found.checked_jobs} of {found.total_jobs} backup jobs: "
@@ -143,7 +148,7 @@ def archive_installation(context: TaskContext) -> TaskResult:
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
-        CHECK: Task(check_overdue_backups, None),
+        CHECK: Task(check_overdue_backups, None, has_room=checks.has_room),
         "audit-log-cleanup": Task(clean_audit_log, DAILY),
         "retention-cleanup": Task(clean_stored_data, DAILY),
         "installation-backup": Task(archive_installation, AFTER_CLEANUP, beside=True),

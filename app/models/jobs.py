@@ -119,6 +119,11 @@ class Job(Base):
     schedules: Mapped[list[JobSchedule]] = relationship(cascade="all, delete-orphan")
 
 
+# As the lists in these orders want them; SQLite has the empty ones first anyway.
+Index("ix_job_last_good", Job.last_good_at.nulls_first(), Job.id)
+Index("ix_job_expected", Job.expected_at.nulls_first(), Job.id)
+
+
 class JobSchedule(Base):
     """A schedule of a job by the word of one source: collected from Duplicati, or typed by a user."""
 
