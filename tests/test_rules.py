@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "thinning",
         "figures",
         "day_map",
+        "version",
     },
     "world": {
         "settings",
@@ -142,7 +143,7 @@ ROOMS: dict[str, set[str]] = {
         "pictures",
     },
     "doors": {"blueprints", "cron", "commands"},
-    "assembly": {"app"},
+    "assembly": {"app", "assembly", "core"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "pure": {"pure"},
