@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from app import clock, commands, installation, log_lines, welcome
 from app.accounts import AccountError
+from app.apart import done_apart
 from app.db import reason
 from app.installation import InstallationInUse
 from app.schema import SchemaTooNew
@@ -30,7 +32,11 @@ def _assemble() -> Flask:
         if commands.needs_no_installation(sys.argv):
             return create(installation.located(settings))
         installation.occupy(settings.instance_path)
-        settings, first_start = installation.prepare(settings, clock.utcnow())
+        # Apart, because the tools of the migrations would stay in memory, 15 MB of them.
+        settings, first_start = done_apart(
+            partial(installation.prepare, settings, clock.utcnow()),
+            (SettingError, AccountError, SchemaTooNew, DBAPIError, ModuleNotFoundError),
+        )
     except UnicodeEncodeError:
         sys.exit("veilleur: the command line is no text in UTF-8")
     except SettingError as problem:

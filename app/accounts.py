@@ -77,8 +77,8 @@ def digest(token: str) -> str:
 
 
 _METHOD = "scrypt:32768:8:1"
-# Checked when no such user exists, so that both cases take the same time. The hash of no known password, drawn
-# and not computed: that would hold up the start of each process and of each command.
+# Checked when no such user exists, so that both cases take the same time. The hash of no known password,
+# drawn and not computed: that would hold up the start of each process and of each command.
 _NOBODY = f"{_METHOD}${secrets.token_urlsafe(12)}${secrets.token_hex(64)}"
 
 
