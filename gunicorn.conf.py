@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from app import allocation
 from app.settings import SettingError, load
 from app.web_server import PatientSocket, PatientWorker
 from app.welcome import listening_at
@@ -17,6 +18,8 @@ try:
     settings = load(os.environ)
 except SettingError as problem:
     sys.exit(f"veilleur: {problem}")
+
+allocation.be_frugal()
 
 bind = [listening_at(settings).removeprefix("http://")]
 worker_class = PatientWorker

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
-from app import clock, create_app, installation, log_lines, welcome
+from app import clock, commands, installation, log_lines, welcome
 from app.accounts import AccountError
-from app.commands.archive import needs_no_installation
+from app.apart import done_apart
 from app.db import reason
 from app.installation import InstallationInUse
 from app.schema import SchemaTooNew
-from app.settings import SettingError, load
+from app.settings import SettingError, Settings, load
+
+create: Callable[[Settings], Flask]
+if commands.is_ours(sys.argv):
+    from app.core import create_core as create
+else:
+    from app.assembly import create_app as create
 
 
 def _assemble() -> Flask:
     try:
         " ".join(sys.argv).encode()
         settings = load(os.environ)
-        if needs_no_installation(sys.argv):
-            return create_app(installation.located(settings))
+        if commands.needs_no_installation(sys.argv):
+            return create(installation.located(settings))
         installation.occupy(settings.instance_path)
-        settings, first_start = installation.prepare(settings, clock.utcnow())
+        # Apart, because the tools of the migrations would stay in memory, 15 MB of them.
+        settings, first_start = done_apart(
+            partial(installation.prepare, settings, clock.utcnow()),
+            (SettingError, AccountError, SchemaTooNew, DBAPIError, ModuleNotFoundError),
+        )
     except UnicodeEncodeError:
         sys.exit("veilleur: the command line is no text in UTF-8")
     except SettingError as problem:
@@ -40,7 +52,7 @@ def _assemble() -> Flask:
     log_lines.set_up(settings.log_level)
     if first_start:
         welcome.tell(settings, first_start)
-    return create_app(settings)
+    return create(settings)
 
 
 app = _assemble()

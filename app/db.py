@@ -80,6 +80,7 @@ def make_engine(url: str, *, may_create: bool = False, wait_seconds: float = LON
         url,
         pool_size=10,
         max_overflow=20,
+        pool_use_lifo=True,  # so that those beyond the usual number keep no pages in memory
         connect_args={"check_same_thread": False},
         execution_options=options,
     )

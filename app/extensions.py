@@ -1,7 +1,5 @@
 """The Flask extensions, made once and bound to the application by the factory."""
 
-from flask_babel import Babel
 from flask_wtf.csrf import CSRFProtect
 
 csrf = CSRFProtect()
-babel = Babel()

@@ -13,11 +13,12 @@ from flask_babel import lazy_gettext as _l
 from app import access, clock, navigation, stored_settings, watch
 from app.formats import ago, count, date, day, duration, moment, month_name, size, time_of_day
 from app.notify import catalogue
+from app.version import VERSION
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["INTERVALS", "VERSION", "ago", "count", "duration", "interval_name", "moment", "register", "size"]
+__all__ = ["INTERVALS", "ago", "count", "duration", "interval_name", "moment", "register", "size"]
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -33,7 +34,6 @@ _HEADERS = {
     # What a session sees must not be kept. Static files and pages for all say how long they may be.
     "Cache-Control": "no-store",
 }
-VERSION = "0.1.0"
 INTERVALS = {
     "disabled": _l("Disabled: nobody is told about a missing backup"),
     "1min": _l("Every minute"),

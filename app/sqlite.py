@@ -126,6 +126,7 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",  # an answered 200 survives a power cut
         "foreign_keys=ON",
+        "cache_size=-512",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import TYPE_CHECKING
 
-from app.installation import FirstStart
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.installation import FirstStart
 
 _EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104  (recognised here, not listened on)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 from flask import Flask
 
-from app.db import EXTENSION, Database
-
 app = Flask(__name__, static_folder=None)
 # What gunicorn.conf.py resets after a fork, and begins in each worker.
-app.extensions[EXTENSION] = Database("sqlite:///never-opened.db")
+app.extensions["database"] = SimpleNamespace(forget_connections=int)
 app.extensions["presence"] = threading.Thread(target=int)
 
 

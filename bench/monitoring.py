@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sqlalchemy import func, insert, select, update
 
-from app import checks, clock, create_app, installation
+from app import checks, clock, installation
+from app.assembly import create_app
 from app.checks import JOBS_TOTAL, Policy
 from app.cron.runner import Runner
 from app.cron.status import Status

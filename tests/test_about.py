@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from app import diagnosis, lease, presentation
+from app import diagnosis, lease
 from app.clock import utcnow
 from app.diagnosis import Disk
 from app.models import Heartbeat
+from app.version import VERSION
 from tests import databases, factories
 from tests.web import LoggedIn, Site, site
 
@@ -39,7 +40,7 @@ def text_of(page: str) -> str:
 
 def test_it_names_versions_database_and_licences(admin: LoggedIn) -> None:
     page = text_of(admin.get(PAGE).text)
-    assert f"Veilleur {presentation.VERSION}" in page
+    assert f"Veilleur {VERSION}" in page
     for pattern in (
         r"Python 3\.\d+\.\d+",
         r"Flask \d",

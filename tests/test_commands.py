@@ -51,9 +51,15 @@ def refused(here: Site, *arguments: str, typed: str | None = None) -> str:
     return result.output.strip().splitlines()[-1]
 
 
+def command_of(here: Site, name: str) -> click.Command:
+    found = here.app.cli.get_command(click.Context(here.app.cli), name)
+    assert found is not None, name
+    return found
+
+
 def every_command(here: Site) -> Iterator[list[str]]:
     for name in OURS:
-        command = here.app.cli.commands[name]
+        command = command_of(here, name)
         yield [name]
         if isinstance(command, click.Group):
             yield from ([name, each] for each in command.commands)
@@ -69,7 +75,7 @@ def test_every_command_has_help(here: Site) -> None:
 
 def test_every_option_of_every_command_says_what_it_is_for(here: Site) -> None:
     for path in every_command(here):
-        command: click.Command = here.app.cli.commands[path[0]]
+        command = command_of(here, path[0])
         if len(path) > 1:
             assert isinstance(command, click.Group)
             command = command.commands[path[1]]

@@ -16,10 +16,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, select, text
 from werkzeug.test import TestResponse
 
-from app import accounts, clock, create_app, installation, interval, presentation, sentences, settings
+from app import accounts, clock, installation, interval, sentences, settings
+from app.assembly import create_app
 from app.db import EXTENSION, Database
 from app.models import AuditEntry, Job, QuarantinedBody, Report
 from app.reports.sections import DAMAGED
+from app.version import VERSION
 from tests import databases, factories
 from tests.conftest import CHECKOUT, SAMPLES, unused_port
 
@@ -433,4 +435,4 @@ def test_every_state_has_a_reason_in_words(site: Site) -> None:
 def test_the_version_shown_is_the_version_of_the_package() -> None:
     package = configparser.ConfigParser()
     package.read(CHECKOUT / "setup.cfg")
-    assert package["metadata"]["version"] == presentation.VERSION
+    assert package["metadata"]["version"] == VERSION

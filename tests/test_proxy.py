@@ -20,7 +20,8 @@ import pytest
 from werkzeug.serving import make_server
 
 import app as product
-from app import create_app, installation
+from app import installation
+from app.assembly import create_app
 from app.clock import utcnow
 from app.cron_client import CronClient, CronServiceUnavailable, safe_path
 from app.db import EXTENSION

@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "thinning",
         "figures",
         "day_map",
+        "version",
     },
     "world": {
         "settings",
@@ -52,6 +53,8 @@ ROOMS: dict[str, set[str]] = {
         "cron_client",
         "log_lines",
         "web_server",
+        "allocation",
+        "apart",
     },
     "storage": {"extensions", "db", "group_commit", "prepared", "sqlite", "models", "schema"},
     "work": {
@@ -145,7 +148,7 @@ ROOMS: dict[str, set[str]] = {
         "pictures",
     },
     "doors": {"blueprints", "cron", "commands"},
-    "assembly": {"app"},
+    "assembly": {"app", "assembly", "core"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "pure": {"pure"},
@@ -154,7 +157,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "work": {"pure", "world", "storage", "work"},
     "hall": {"pure", "world", "storage", "work", "hall"},
     "doors": {"pure", "world", "storage", "work", "hall"},
-    "assembly": set(ROOMS) - {"assembly"},
+    "assembly": set(ROOMS),
 }
 NEVER: dict[str, set[str]] = {
     "pure": {"flask", "flask_babel", "sqlalchemy", "requests", "urllib3", "pathlib", "os", "io", "tempfile"},

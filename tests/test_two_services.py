@@ -115,8 +115,9 @@ def _is_up(veilleur: Veilleur) -> bool:
 STOPS_ITSELF = """
 import os, signal, sys
 from datetime import timedelta
-from app import checks, create_app, delivery, installation, lease
+from app import checks, delivery, installation, lease
 from app.clock import utcnow
+from app.core import create_core
 from app.cron import serve
 from app.settings import load
 
@@ -136,7 +137,7 @@ if sys.argv[2:]:
 
     checks._run_batch = batch
 settings, _told = installation.prepare(load(os.environ), utcnow())
-os._exit(serve(create_app(settings), settings))
+os._exit(serve(create_core(settings), settings))
 """
 
 

@@ -17,7 +17,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from app import access, accounts, audit, create_app, installation
+from app import access, accounts, audit, installation
+from app.assembly import create_app
 from app.clock import utcnow
 from app.cron_client import CronClient
 from app.db import EXTENSION, Database

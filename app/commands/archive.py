@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from app.archive.reading import Proved
 from app.archive.restoring import Restore
 from app.commands.trace import settings, who
 from app.installation import InstallationInUse
-from app.presentation import VERSION
+from app.version import VERSION
 
 MINIMUM_PASSPHRASE = 16
 
@@ -27,13 +26,6 @@ backup = AppGroup("backup", help="Archives of this installation: database, inter
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-def needs_no_installation(arguments: Sequence[str]) -> bool:
-    """Whether a command line works on a new machine, beside a damaged database or with one that must not
-    change: there, nothing is made."""
-    named = {("backup", "restore"), ("backup", "verify"), ("backup", "list"), ("db", "copy")}
-    return not named.isdisjoint(itertools.pairwise(arguments))
 
 
 def _passphrase_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
+from app import allocation
 from app.cron import serve
 from app.db import EXTENSION, LONG_WAIT_SECONDS, Database
 from app.settings import Settings
@@ -18,6 +19,7 @@ from app.settings import Settings
 @click.command("cron-start", help="Run the cron service: scheduled checks and deliveries, until stopped.")
 @with_appcontext
 def cron_start() -> None:
+    allocation.be_frugal()
     settings: Settings = current_app.extensions["settings"]
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     # Nobody waits for a check, so it may wait; but some waits in a row must not look like a stuck loop.

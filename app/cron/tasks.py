@@ -16,9 +16,9 @@ from app.archive.problems import ArchiveBusy
 from app.checks import Policy
 from app.db import Database
 from app.delivery import Courier
-from app.presentation import VERSION
 from app.settings import Settings
 from app.spool import Spool
+from app.version import VERSION
 
 CHECK = checks.TASK
 SENT = "notificationsSent"

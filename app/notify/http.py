@@ -80,10 +80,14 @@ class _Pool(_KeptForARow, HTTPConnectionPool):
 class _TlsPool(_KeptForARow, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
+    def __init__(self, *given: Any, **options: Any) -> None:
+        # Not before there is one to call over TLS: the authorities take 3 MB.
+        super().__init__(*given, **{**options, "ssl_context": wire.tls_context()})
+
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, ssl_context=wire.tls_context(), **more)
+        super().init_poolmanager(connections, maxsize, block, **more)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:

@@ -1,0 +1,3 @@
+"""Which Veilleur this is."""
+
+VERSION = "0.1.0"
