@@ -57,6 +57,7 @@ ROOMS: dict[str, set[str]] = {
     "work": {
         "record",
         "checks",
+        "clearing",
         "delivery",
         "channels",
         "fallbacks",
