@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ RUN_SECONDS = 845
 JOBS_A_SERVER = 5
 # Expected from 6 hours ahead on, so that nothing becomes due by itself while somebody measures or counts.
 FIRST_AHEAD_SECONDS = 6 * HOUR_SECONDS
-SPREAD_SECONDS = 17 * HOUR_SECONDS
+SPREAD_SECONDS = 14 * HOUR_SECONDS
+# So long ago the last of them was over, and every report from then on is newer.
+AFTER_THE_LAST = timedelta(hours=3, minutes=30)
 # Of a thousand jobs so many are in each state, if any may be in trouble.
 TROUBLES = (("overdue", 10), ("failed", 10), ("late", 5), ("paused", 5))
 LONG_TOLERANCE_SECONDS = 3 * DAY_SECONDS
@@ -81,6 +83,7 @@ def add(database: Database, population: Population, now: datetime | None = None)
     """Fill a database that has none of these yet; nothing of it is durable before the end."""
     filling = _Filling(population, (now or utcnow()).replace(microsecond=0), database.is_sqlite)
     engine = create_engine(database.engine.url)
+    database.dispose()  # a connection that is open would keep SQLite in its usual mode
     try:
         with engine.connect() as connection:
             _hurry(connection)

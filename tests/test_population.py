@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
-from app import checks, reports, schema, totals
+from app import checks, reports, totals
 from app.clock import utcnow
 from app.db import Database
 from app.models import Job, Report, ReportBody, ReportTotal, Server, Total
@@ -18,25 +16,15 @@ from app.record import take
 from app.upload import Body, Sender
 from tests import population
 from tests.population import Population
-from tests.postgres import Postgres, postgres_server
-
-__all__ = ["postgres_server"]
 
 POLICY = checks.Policy(3600, "every_day")
 SIZE = Population(jobs=1000, has_reports=True, old_jobs=10, old_days=3, frequent=50)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
-    if request.param == "postgresql":
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.url()
-    schema.upgrade(url)
-    made = Database(url)
-    population.add(made, SIZE)
-    yield made
-    made.dispose()
+@pytest.fixture
+def filled(database: Database) -> Database:
+    population.add(database, SIZE)
+    return database
 
 
 def test_each_job_is_in_the_state_its_columns_lead_to_and_nothing_is_due(filled: Database) -> None:
