@@ -1,4 +1,4 @@
-"""Deletes very many rows in short transactions with pauses, so that nobody who writes has to wait for long."""
+"""Deletes very many rows in short transactions with pauses, so that no other writer has to wait for long."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import ColumnElement, Table, bindparam, delete, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import Base, Database
@@ -19,11 +19,12 @@ Position = tuple[datetime, Any]
 STRETCH_ROWS = 1000
 # A writer who finds SQLite locked asks again at most 25 ms apart during the first 100 ms: in a pause that is
 # longer each of them gets his turn. PostgreSQL needs none, but its disk is glad of it.
-TRANSACTION_SECONDS = 0.012
 PAUSE_SECONDS = 0.03
-# A statement has as many as go in a small part of that: a disk that fetches each row takes long for a few.
-FEWEST_ROWS, MOST_ROWS = 5, 80
-STATEMENT_SECONDS = 0.003
+TRANSACTION_SECONDS = 0.03  # with its commit, which takes the longer the more was deleted
+LONGEST_WORK_SECONDS, SHORTEST_WORK_SECONDS = 0.015, 0.002  # of that, before the commit
+# A statement has as many as go in a part of that: a disk that fetches each row takes long for a few.
+FEWEST_ROWS, MOST_ROWS = 20, 160
+STATEMENT_SECONDS = 0.008
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,35 @@ class Old:
     settle: Callable[[Session, Sequence[Any]], None] | None = None
 
 
+class _Statements:
+    """Built once: that is much of the work of deleting a few rows."""
+
+    def __init__(self, old: Old) -> None:
+        these = old.key.in_(bindparam("keys", expanding=True))
+        conditions = [these] if old.condition is None else [these, old.condition]
+        # What somebody else is deleting is left to them: to wait for it could be for ever.
+        self.lock = select(old.key).where(*conditions).with_for_update(skip_locked=True, of=old.model)
+        self.delete = (
+            delete(cast(Table, old.model.__table__)).where(these).returning(*(old.told or (old.key,)))
+        )
+
+
 class _Pace:
-    """How many rows go in one statement: fewer where that takes long, more where it does not."""
+    """How many rows go in one statement, and for how long a transaction deletes: less where it takes long."""
 
     def __init__(self) -> None:
         self.rows = FEWEST_ROWS
+        self.work_seconds = LONGEST_WORK_SECONDS
 
-    def took(self, seconds: float) -> None:
-        if seconds > STATEMENT_SECONDS:
-            self.rows = max(FEWEST_ROWS, self.rows // 2)
+    def statement_took(self, seconds: float) -> None:
+        is_long = seconds > STATEMENT_SECONDS
+        self.rows = max(FEWEST_ROWS, self.rows // 2) if is_long else min(MOST_ROWS, self.rows * 2)
+
+    def transaction_took(self, seconds: float) -> None:
+        if seconds > TRANSACTION_SECONDS:
+            self.work_seconds = max(SHORTEST_WORK_SECONDS, self.work_seconds / 2)
         else:
-            self.rows = min(MOST_ROWS, self.rows * 2)
+            self.work_seconds = min(LONGEST_WORK_SECONDS, self.work_seconds * 1.25)
 
 
 def clear(database: Database, old: Old, may_go_on: MayGoOn) -> int:
@@ -61,12 +80,12 @@ def clear(database: Database, old: Old, may_go_on: MayGoOn) -> int:
 
     What may go is looked up without a lock, a stretch at a time.
     """
-    removed, pace = 0, _Pace()
+    removed, pace, statements = 0, _Pace(), _Statements(old)
     position: Position | None = None
     while may_go_on():
         found, position = _stretch(database, old, position)
         while found:
-            gone, found = _some(database, old, found, pace)
+            gone, found = _some(database, old, statements, found, pace)
             removed += gone
             if found or position:
                 time.sleep(PAUSE_SECONDS)
@@ -96,27 +115,28 @@ def _stretch(database: Database, old: Old, after: Position | None) -> tuple[list
     return keys, (rows[-1][0], rows[-1][1]) if len(rows) == STRETCH_ROWS else None
 
 
-def _some(database: Database, old: Old, keys: list[Any], pace: _Pace) -> tuple[int, list[Any]]:
+def _some(
+    database: Database, old: Old, statements: _Statements, keys: list[Any], pace: _Pace
+) -> tuple[int, list[Any]]:
     """One transaction: how many were deleted in its time, and what is left."""
     gone: list[Any] = []
     place = 0
     with database.writing() as session:
-        began = time.monotonic()
-        while place < len(keys) and time.monotonic() - began < TRANSACTION_SECONDS:
-            chosen, before = keys[place : place + pace.rows], time.monotonic()
-            gone += _delete(session, old, chosen)
+        began = before = time.monotonic()
+        while place < len(keys) and before - began < pace.work_seconds:
+            chosen = keys[place : place + pace.rows]
+            gone += _delete(session, statements, chosen)
             place += len(chosen)
-            pace.took(time.monotonic() - before)
+            now = time.monotonic()
+            pace.statement_took(now - before)
+            before = now
         if old.settle is not None and gone:
             old.settle(session, gone)
+    pace.transaction_took(time.monotonic() - began)
     return len(gone), keys[place:]
 
 
-def _delete(session: Session, old: Old, chosen: Sequence[Any]) -> Sequence[Any]:
-    still = select(old.key).where(old.key.in_(chosen))
-    if old.condition is not None:
-        still = still.where(old.condition)
-    # What somebody else is deleting is left to them: to wait for it could be for ever.
-    found = session.scalars(still.with_for_update(skip_locked=True, of=old.model)).all()
-    deleted = delete(old.model).where(old.key.in_(found)).returning(*(old.told or (old.key,)))
-    return session.execute(deleted).all() if found else ()
+def _delete(session: Session, statements: _Statements, chosen: Sequence[Any]) -> Sequence[Any]:
+    rows = session.connection()
+    found = rows.scalars(statements.lock, {"keys": list(chosen)}).all()
+    return rows.execute(statements.delete, {"keys": list(found)}).all() if found else ()
