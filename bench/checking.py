@@ -31,7 +31,7 @@ from tests.receivers import HttpReceiver, Request
 POLICY = Policy(3600, "every_day")
 PASSES = 200
 GUARDED = 50
-DELIVERY_SECONDS = 120.0
+DELIVERY_SECONDS = 300.0
 SETTLE_SECONDS = 3.0
 
 
