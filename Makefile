@@ -1,6 +1,6 @@
 # make run       install what is needed into .venv, then start both processes (Ctrl-C ends them)
 # make test      everything that must pass before a change is taken
-# make bench     measure; prints tables
+# make bench     measure, in ten minutes; prints tables, writes build/bench.json. make bench-full with a million jobs
 # make messages  bring new sentences into the translations, and list those that miss one
 # make lock      pin the dependencies of setup.cfg anew
 # make audit     look for published holes in what is pinned (asks pypi.org; a package it can't ask about is a failure)
@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile setup.cfg --universal --python-version 3.11 --g
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: run test bench messages lock audit
+.PHONY: run test bench bench-full clean-bench messages lock audit
 
 # honcho hands PORT to the first process and PORT + 100 to the second; the Procfile takes the 100 off again.
 run: $(VENV)/.installed
@@ -31,6 +31,13 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
+
+bench-full: $(VENV)/.installed-dev
+	$(BIN)/python -m bench --full
+
+# Only needed after one that was killed: each removes what it has filled.
+clean-bench:
+	rm -rf $${TMPDIR:-/tmp}/veilleur-bench-*
 
 messages: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.catalogues

@@ -1,82 +1,172 @@
-"""Everything in turn, against processes of its own in a temporary folder; then the table."""
+"""Everything in turn, against processes of its own in a temporary folder; then the tables."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import importlib.util
 import os
-import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import SubprocessError
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.settings import SETTINGS
-from bench import monitoring, processes, web
+from bench import answering, checking, cleaning, ground, processes, table, uploading, web
+from bench.ground import FULL, POSTGRESQL, SMALL, SQLITE, Ground, Scale
 from bench.load import GENERATOR, Moments
-from bench.table import Row, text, write_json
+from bench.table import Row
 from tests.conftest import CHECKOUT, unused_port
 from tests.processes import Veilleur
 
+BUILD = CHECKOUT / "build"
 LEGEND = """
-Load by {generator}; medians of {rounds} runs; all on this machine, {cores} cores, {seconds:.0f} s.
-Baselines: d duplistatus 1.4.2, h Healthchecks, both measured on another day on a machine like this one;
-"empty" an empty Flask view under the same gunicorn settings, "direct" and "few jobs" from this very run."""
+Load by {generator}; all on this machine, {cores} cores, {seconds:.0f} s; what a row means: bench/README.md.
+Baselines: d duplistatus 1.4.2, h Healthchecks, measured on another day on a machine like this one;
+"empty", "direct", "few jobs", "without" and the like are from this very run, taken by turns."""
+_BREAKDOWNS = (AssertionError, OSError, RuntimeError, SubprocessError, SQLAlchemyError, ValueError)
+MISSING = "PostgreSQL's server is not installed: its rows are missing"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What can be asked for by name; `is_of_database` if it is measured on each database."""
+
+    name: str
+    told: str
+    measure: Callable[[Ground], list[Row]]
+    is_of_database: bool = True
+    is_of_full: bool = True
+
+
+def _configuring(place: Ground) -> list[Row]:
+    """Beside an empty view under the same gunicorn."""
+    folder = place.folder / "config"
+    folder.mkdir()
+    veilleur, empty_port = Veilleur(folder), unused_port()
+    with processes.web(veilleur), processes.cron(veilleur), processes.empty_application(folder, empty_port):
+        return [*web.configuring(veilleur, empty_port, Moments()), processes.disk(folder)]
+
+
+def _proxying(place: Ground) -> list[Row]:
+    folder = place.folder / "proxy"
+    folder.mkdir()
+    veilleur = Veilleur(folder)
+    with processes.web(veilleur), processes.cron(veilleur):
+        return web.proxying(veilleur, Moments())
+
+
+def _of_memory(function: str) -> Callable[[Ground], list[Row]]:
+    """From bench/memory.py, where it is there."""
+
+    def measure(place: Ground) -> list[Row]:
+        if importlib.util.find_spec("bench.memory") is None:
+            return []
+        folder = place.folder / function
+        folder.mkdir()
+        found: Callable[[Path], list[Row]] = getattr(importlib.import_module("bench.memory"), function)
+        return found(folder)
+
+    return measure
+
+
+PARTS = (
+    Part("config", "GET and POST /api/cron-config", _configuring, is_of_database=False, is_of_full=False),
+    Part("proxy", "the proxy to the cron service", _proxying, is_of_database=False, is_of_full=False),
+    Part("memory", "what is held idle and after load", _of_memory("footprint"), False, False),
+    Part("start", "how soon each process answers", _of_memory("starts"), False, False),
+    Part("check", "a check with nothing due", checking.passes),
+    Part("cron-memory", "the cron service with few and many jobs", checking.holding),
+    Part("pages", "first page, page of a job", answering.pages),
+    Part("upload", "reports per second with few and many stored", uploading.rate),
+    Part("large", "memory for a report of 20 MB", uploading.large),
+    Part("alerts", "newly due jobs, recorded and delivered", checking.alerting),
+    Part("retention", "uploads while old reports are deleted", cleaning.retention),
+)
 
 
 def main() -> int:
+    asked = _arguments()
+    if asked.show is not None:
+        print(table.markdown(table.read_json(asked.show)))
+        return 0
     for setting in SETTINGS:
         os.environ.pop(setting.variable, None)
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="veilleur-bench-") as name:
-        rows = _measure(Path(name))
+    begin, scale = time.monotonic(), FULL if asked.full else SMALL
+    chosen = [each for each in PARTS if each.name in asked.only or not asked.only]
+    if asked.full and not asked.only:
+        chosen = [each for each in chosen if each.is_of_full]
+    rows: list[Row] = []
+    for kind in asked.database:
+        if kind == POSTGRESQL and not ground.has_postgresql():
+            rows.append(Row(MISSING, 0, "", database=kind))
+            print(f"\n{MISSING}")
+            continue
+        # What has nothing to do with the database is measured once.
+        some = [each for each in chosen if each.is_of_database or kind == asked.database[0]]
+        rows += _measured(kind, scale, some)
     seconds = time.monotonic() - begin
-    write_json(rows, CHECKOUT / "build" / "bench.json", GENERATOR, seconds)
-    print(text(rows))
-    print(LEGEND.format(generator=GENERATOR, rounds=web.ROUNDS, cores=os.cpu_count(), seconds=seconds))
+    table.write_json(rows, asked.json, generator=GENERATOR, scale=vars(scale), seconds=round(seconds, 1))
+    print(LEGEND.format(generator=GENERATOR, cores=os.cpu_count(), seconds=seconds))
+    print(f"Written to {asked.json}")
     return 0
 
 
-def _measure(folder: Path) -> list[Row]:
+def _measured(kind: str, scale: Scale, parts: Iterable[Part]) -> list[Row]:
     rows: list[Row] = []
-    for title, part in (
-        ("served", _served),
-        ("check", monitoring.checking),
-        ("alerts", monitoring.delivering),
+    with (
+        tempfile.TemporaryDirectory(prefix="veilleur-bench-", ignore_cleanup_errors=True) as name,
+        ground.prepared(kind, scale, Path(name)) as place,
     ):
-        print(f"measuring: {title}", file=sys.stderr, flush=True)
-        (folder / title).mkdir()
-        rows += part(folder / title)
+        for part in parts:
+            begin = time.monotonic()
+            print(f"{kind}: {part.name}: {part.told}", file=sys.stderr, flush=True)
+            rows += [replace(each, database=kind) for each in _outcome(part, place)]
+            ground.say(f"{time.monotonic() - begin:.0f} s")
+    print(f"\n{kind}\n{table.text(rows)}", flush=True)
     return rows
 
 
-def _served(folder: Path) -> list[Row]:
-    veilleur, moments = Veilleur(folder), Moments()
-    starts = processes.starts(veilleur)
-    with processes.web(veilleur) as (web_process, _), processes.cron(veilleur) as (cron_process, _):
-        time.sleep(2)  # the first check and the first look at the deliveries are part of idling
-        idle = processes.memory_mib(web_process, cron_process)
-        empty_port = unused_port()
-        with processes.empty_application(folder, empty_port):
-            rows = web.reading(veilleur, empty_port, moments)
-        rows.append(processes.disk(folder))
-        rows += web.saving(veilleur, moments)
-        rows += web.proxying(veilleur, moments)
-        uploads = web.uploading(veilleur, moments)
-        rows += uploads
-        stored = _stored_reports(veilleur)
-        rows.append(web.uploading_again(veilleur, moments, uploads[1], stored))
-        loaded = processes.memory_mib(web_process, cron_process)
-    memory = [
-        Row("memory, web + cron, idle (PSS)", idle, "MiB", 151, "d", "≤ 120"),
-        Row("memory, web + cron, after this load (PSS)", loaded, "MiB", idle, "idle", "≤ 120"),
-    ]
-    return rows + memory + starts
+def _outcome(part: Part, place: Ground) -> list[Row]:
+    """One that breaks down is a row that has failed, and the others go on."""
+    try:
+        return part.measure(place)
+    except _BREAKDOWNS as problem:
+        traceback.print_exc()
+        told = str(problem).strip().partition("\n")[0]
+        return [Row(f"{part.name}: {part.told}", 0, "", note=f"BROKE DOWN: {told}", failed=True)]
 
 
-def _stored_reports(veilleur: Veilleur) -> int:
-    with closing(sqlite3.connect(veilleur.instance / "veilleur.db", timeout=30)) as connection:
-        count: int = connection.execute("SELECT count(*) FROM report").fetchone()[0]
-    return count
+def _arguments() -> argparse.Namespace:
+    names = [each.name for each in PARTS]
+    parts = "\n".join(f"  {each.name:12} {each.told}" for each in PARTS)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measures the real processes on this machine and prints a table for each database.",
+        epilog=f"parts:\n{parts}\n\nFilled databases lie in a temporary folder (TMPDIR) and go at the end.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--full", action="store_true", help="with 1 000 000 jobs and 2 100 000 reports")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=names, metavar="PART", help="again for more"
+    )
+    parser.add_argument(
+        "--database", action="append", choices=[SQLITE, POSTGRESQL], help="one of the two; both by default"
+    )
+    parser.add_argument("--json", type=Path, help="where the figures go (build/bench.json, bench-full.json)")
+    parser.add_argument(
+        "--show", type=Path, metavar="JSON", help="print the table of an earlier run as Markdown"
+    )
+    asked = parser.parse_args()
+    asked.database = asked.database or [SQLITE, POSTGRESQL]
+    asked.json = asked.json or BUILD / ("bench-full.json" if asked.full else "bench.json")
+    return asked
 
 
 if __name__ == "__main__":

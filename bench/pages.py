@@ -1,4 +1,4 @@
-"""The first page as a browser sees it: its weight and first paint, and the answer with very many jobs.
+"""The first page as a browser sees it: its weight and first paint.
 
 `python -m bench.pages` by itself; needs Chromium.
 """
@@ -8,17 +8,14 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
-
-import requests
 
 from app.clock import utcnow
 from app.db import Database
 from bench.table import Row, text
 from tests import factories, fleet
 from tests.browser import SCREENSHOTS, chromium, visit
-from tests.processes import PASSWORD, Veilleur
+from tests.processes import Veilleur
 
 ROUNDS = 7
 _SIZES = """[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
@@ -57,41 +54,10 @@ def in_browser(folder: Path) -> list[Row]:
     return rows
 
 
-def answers(folder: Path) -> list[Row]:
-    """100 000 jobs: how long the server takes."""
-    veilleur = Veilleur(folder)
-    with veilleur.web():
-        fill(veilleur, servers=2000, jobs=50, runs=1)
-        session = requests.Session()
-        login = {"username": "admin", "password": PASSWORD}
-        session.post(f"{veilleur.url}/api/auth/login", json=login, timeout=30).raise_for_status()
-        return [
-            Row(f"{path} with 100 000 jobs", _median(session, veilleur.url + path), "ms", target=target)
-            for path, target in (
-                ("/", "≤ 150"),
-                ("/?sort=name", "≤ 150"),
-                ("/?sort=server", "≤ 150"),
-                ("/?q=server-1999", "≤ 500"),
-                ("/?sort=good", "≤ 500"),
-            )
-        ]
-
-
-def _median(session: requests.Session, url: str) -> float:
-    taken = []
-    for _round in range(ROUNDS):
-        begin = time.perf_counter()
-        session.get(url, timeout=30).raise_for_status()
-        taken.append((time.perf_counter() - begin) * 1000)
-    return statistics.median(taken)
-
-
 def main() -> int:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="veilleur-bench-") as name:
-        for part in ("browser", "answers"):
-            (Path(name) / part).mkdir()
-        rows = in_browser(Path(name) / "browser") + answers(Path(name) / "answers")
+        rows = in_browser(Path(name))
     print(text(rows))
     return 0
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from bench.table import Row
 from tests.processes import Process, Veilleur, started
 
-STARTS = 3
 SYNCS = 300
 START_SECONDS = 30.0
 
@@ -60,23 +59,6 @@ def empty_application(folder: Path, port: int) -> Iterator[None]:
         yield
 
 
-def starts(veilleur: Veilleur) -> list[Row]:
-    """How long until each process answers: at the very first start, and at later ones."""
-    with web(veilleur) as (_process, first):
-        pass
-    taken: dict[str, list[float]] = {"web": [], "cron": []}
-    for _ in range(STARTS):
-        with web(veilleur) as (_process, seconds):
-            taken["web"].append(seconds)
-        with cron(veilleur) as (_process, seconds):
-            taken["cron"].append(seconds)
-    return [
-        Row("start: web, the first of all (makes the database)", first, "s"),
-        Row("start: web, to the first 200", statistics.median(taken["web"]), "s", 0.44, "d", "≤ 1.0"),
-        Row("start: cron, to the first 200", statistics.median(taken["cron"]), "s", 0.18, "d", "≤ 1.0"),
-    ]
-
-
 def disk(folder: Path) -> Row:
     """What a durable write costs here at least: 4 kB and fdatasync, as a commit does."""
     times = []
@@ -86,7 +68,13 @@ def disk(folder: Path) -> Row:
             begin = time.perf_counter()
             os.fdatasync(file.fileno())
             times.append(time.perf_counter() - begin)
-    return Row("the disk: 4 kB and fdatasync", statistics.median(times) * 1000, "ms", note="for comparison")
+    return Row(
+        "the disk: 4 kB and fdatasync",
+        statistics.median(times) * 1000,
+        "ms",
+        runs=SYNCS,
+        note="for comparison",
+    )
 
 
 def memory_mib(*processes: Process) -> float:

@@ -8,15 +8,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import requests
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 
 from app import installation, totals
-from app.checks import JOBS_TOTAL
 from app.clock import utcnow
 from app.cron.tasks import CHECK
 from app.db import Database
-from app.models import STATE_RANKS, Alert, Channel, Job, Server, Total
+from app.models import STATE_RANKS, Alert, Channel, Job
 from app.settings import load
+from tests import population
+from tests.population import Population
 from tests.processes import Veilleur
 from tests.receivers import HttpReceiver
 
@@ -38,35 +39,11 @@ def install(veilleur: Veilleur, interval: str = "2hours") -> Database:
 
 def add_jobs(database: Database, count: int) -> None:
     """Jobs that are well for another day."""
-    now = utcnow()
-    common = {
-        "server_id": 1,
-        "created_at": now,
-        "state": "ok",
-        "state_rank": STATE_RANKS["ok"],
-        "state_since_at": now,
-        "why": {},
-        "expected_at": now + 24 * HOUR,
-        "until_at": now + 24 * HOUR,
-        "expected_source": "declared",
-        "attention_at": now + 25 * HOUR,
-        "last_good_at": now - 26 * HOUR,
-        "last_began_at": now - 26 * HOUR,
-        "last_ended_at": now - 26 * HOUR,
-        "last_outcome": "Success",
-        "last_run_good": True,
-    }
-    with database.writing() as rows:
-        rows.execute(insert(Server).values(id=1, machine_id="crowd", name="crowd", created_at=now))
-        rows.execute(
-            insert(Job),
-            [common | {"id": n, "backup_id": f"DB-{n}", "name": f"job {n}"} for n in range(1, count + 1)],
-        )
-        rows.execute(insert(Total).values(name=JOBS_TOTAL, value=count))
+    population.add(database, Population(count, has_troubles=False))
 
 
-def make_due(database: Database, first: int, last: int) -> list[int]:
-    """Let the jobs of these numbers be late enough to be told, once more; those that were not due already."""
+def make_due(database: Database, first: int, last: int, step: int = 1) -> list[int]:
+    """Let each `step`-th of these jobs be late enough to be told, once more; those that were not due yet."""
     now = utcnow()
     past = now - 2 * HOUR
     late = {
@@ -78,11 +55,13 @@ def make_due(database: Database, first: int, last: int) -> list[int]:
         "until_at": past,
         "attention_at": past + HOUR,
     }
+    chosen = Job.id.between(first, last) & ((Job.id - first) % step == 0)
     with database.writing() as rows:
-        some = (Job.id.between(first, last), Job.attention_at > now)
-        before = rows.execute(select(Job.id, Job.state).where(*some).with_for_update()).all()
+        before = rows.execute(
+            select(Job.id, Job.state).where(chosen, Job.attention_at > now).with_for_update()
+        ).all()
         if before:
-            rows.execute(update(Job).where(*some).values(**late))
+            rows.execute(update(Job).where(chosen, Job.attention_at > now).values(**late))
             moved: Counter[str] = Counter()
             moved.subtract(row.state for row in before)
             totals.count_states(rows.connection(), first, moved)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -45,8 +45,11 @@ def binaries() -> Path | None:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Postgres]:
-    """Skips the test when there is no server to start, except on CI, where that is a failure."""
+def running(**settings: str) -> Iterator[Postgres]:
+    """Skips the test when there is no server to start, except on CI, where that is a failure.
+
+    Other settings go before those that make it fast and forgetful.
+    """
     programs = binaries()
     if programs is None:
         reason = "PostgreSQL's server is not installed"
@@ -60,7 +63,7 @@ def running() -> Iterator[Postgres]:
     try:
         if user:
             shutil.chown(folder, user)
-        with _serving(as_user, programs, folder, port):
+        with _serving(as_user, programs, folder, port, {**_SETTINGS, **settings}):
             yield Postgres(port)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +75,11 @@ def _user() -> str | None:
 
 @contextlib.contextmanager
 def _serving(
-    as_user: functools.partial[subprocess.Popen[bytes]], programs: Path, folder: Path, port: int
+    as_user: functools.partial[subprocess.Popen[bytes]],
+    programs: Path,
+    folder: Path,
+    port: int,
+    settings: Mapping[str, str],
 ) -> Iterator[None]:
     data, log = folder / "data", folder / "log"
     with log.open("wb") as output:
@@ -95,7 +102,7 @@ def _serving(
             stderr=output,
         )
         assert made.wait(120) == 0, log.read_text()
-        options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         server = as_user(
             [*_WITH_US, programs / "postgres", "-D", data, "-p", str(port), *options],
             cwd=folder,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import event, func, insert, select
 
-from app import retention
+from app import clearing, retention
 from app.db import Base, Database
 from app.models import (
     Alert,
@@ -208,21 +210,85 @@ def count_entries(database: Database) -> int:
         return session.scalar(select(func.count(AuditEntry.id))) or 0
 
 
-def test_old_entries_of_the_audit_log_go_in_small_transactions(database: Database) -> None:
+class Watch:
+    """Stands in for the module `time`: each look at it takes so long, and pauses are noted."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now, self.pauses = seconds, 0.0, list[float]()
+
+    def monotonic(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def seen_between_transactions(database: Database) -> list[int]:
+    left: list[int] = []
     fill_audit_log(database, 1201)
-    left = []
-    removed = retention.remove_audit_entries(
-        database, 365, NOW, lambda: left.append(count_entries(database)) is None
-    )
-    assert (removed, count_entries(database)) == (1201, 1)
-    assert left == [1202, 702, 202]
+    may_go_on = lambda: left.append(count_entries(database)) is None  # noqa: E731
+    assert retention.remove_audit_entries(database, 365, NOW, may_go_on) == 1201
+    assert count_entries(database) == 1
+    return left
+
+
+def test_a_transaction_ends_after_some_milliseconds_and_a_pause_follows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(clearing.STATEMENT_SECONDS / 2)
+    monkeypatch.setattr(clearing, "time", watch)
+    left = seen_between_transactions(database)
+    most = clearing.MOST_ROWS * math.ceil(clearing.LONGEST_WORK_SECONDS / watch.seconds)
+    assert all(0 <= before - after <= most for before, after in itertools.pairwise(left))
+    assert len(watch.pauses) >= 1201 / most
+    assert min(watch.pauses) > 0.025, "a writer who asks every 25 ms must find SQLite free"
+
+
+def test_where_rows_are_slow_to_delete_fewer_go_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clearing, "time", Watch(clearing.STATEMENT_SECONDS * 1.1))
+    left = seen_between_transactions(database)
+    steps = {before - after for before, after in itertools.pairwise(left)}
+    assert max(steps) <= 2 * clearing.FEWEST_ROWS
 
 
 def test_told_to_stop_it_leaves_the_rest_for_the_next_time(database: Database) -> None:
     fill_audit_log(database, 1201)
     answers = iter([True, False])
-    assert retention.remove_audit_entries(database, 365, NOW, lambda: next(answers)) == 500
-    assert retention.remove_audit_entries(database, 365, NOW) == 701
+    removed = retention.remove_audit_entries(database, 365, NOW, lambda: next(answers))
+    assert 0 < removed < 1000
+    assert retention.remove_audit_entries(database, 365, NOW) == 1201 - removed
+
+
+def test_rows_that_stay_are_passed_over_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest report of each job stays, however old, and all of them come before what may go."""
+    monkeypatch.setattr(clearing, "STRETCH_ROWS", 10)
+    monkeypatch.setattr(clearing, "time", Watch(0))
+    report = {"time_source": "report", "outcome": "Success", "good": True, "partial": False}
+    report |= {"interrupted": False, "dry_run": False, "salvaged": False}
+    with database.writing() as session:
+        job = {"server_id": 1, "created_at": ago(900), "state_since_at": ago(900)}
+        jobs = [job | {"id": n, "backup_id": f"b{n}", "name": f"b{n}"} for n in range(3, 103)]
+        session.execute(insert(Job), jobs)
+        for first, last, days in ((3, 103, 500), (1, 51, 400)):
+            rows = [
+                {"job_id": n if days == 500 else 1, "fingerprint": f"{days} {n}"}
+                | {name: ago(days - n / 1000) for name in ("received_at", "began_at", "ended_at")}
+                for n in range(first, last)
+            ]
+            session.execute(insert(Report), [report | each for each in rows])
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "FROM report" in statement:
+            statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    assert remove(database)["reports"] == 49
+    # 150 rows in stretches of 10, each read and asked about once; 49 of them locked and deleted by fives.
+    assert len(statements) <= 2 * 16 + 2 * 10
 
 
 def test_nothing_old_means_nothing_deleted(database: Database) -> None:

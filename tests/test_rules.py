@@ -60,6 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "work": {
         "record",
         "checks",
+        "clearing",
         "delivery",
         "channels",
         "fallbacks",

@@ -149,8 +149,8 @@ def archive_installation(context: TaskContext) -> TaskResult:
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         CHECK: Task(check_overdue_backups, None, has_room=checks.has_room),
-        "audit-log-cleanup": Task(clean_audit_log, DAILY),
-        "retention-cleanup": Task(clean_stored_data, DAILY),
+        "audit-log-cleanup": Task(clean_audit_log, DAILY, beside=True),
+        "retention-cleanup": Task(clean_stored_data, DAILY, beside=True),
         "installation-backup": Task(archive_installation, AFTER_CLEANUP, beside=True),
     }
 )
