@@ -58,17 +58,17 @@ class CronClient:
     ) -> None:
         """A GET takes at most read_seconds and a POST write_seconds, from connecting to the last byte."""
         self.base_url = base_url.rstrip("/")
-        self._headers = {
+        headers = {
             "Accept": "*/*",
             "Accept-Encoding": "identity",
             "Authorization": f"Bearer {token}",
             "User-Agent": "Veilleur",
         }
+        self._plain_get = requests.Request("GET", self.base_url, headers).prepare()
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._write_seconds = write_seconds
         self._answer_limit_bytes = answer_limit_bytes
-        self._plain_get = requests.Request("GET", self.base_url, self._headers).prepare()
         self._lines = _Lines()
 
     def get(self, path: str, query: bytes = b"") -> Answer:
@@ -107,12 +107,12 @@ class CronClient:
     ) -> requests.PreparedRequest:
         if safe_path(path) is None:
             raise ValueError(f"not a path of the cron service: {path!r}")
-        if method == "GET":
-            request = self._plain_get.copy()
-        else:
-            plain_type = _plain(content_type)
-            headers = self._headers | ({"Content-Type": plain_type} if plain_type else {})
-            request = requests.Request(method, self.base_url, headers, data=body or None).prepare()
+        request = self._plain_get.copy()
+        if method == "POST":
+            request.method = method
+            request.prepare_body(body or None, None)
+        if plain_type := _plain(content_type):
+            request.headers["Content-Type"] = plain_type
         # Set afterwards, since preparing would rewrite the query.
         request.url = f"{self.base_url}/{path}" + _query_part(query)
         return request
@@ -157,9 +157,9 @@ class CronClient:
                 yield exchange
             except (OSError, ValueError, OverflowError, HTTPError, zlib.error) as error:
                 # ValueError and OverflowError: what urllib3 makes of a chunk of negative length.
-                late = exchange.expired or isinstance(error, requests.Timeout)
-                reason = f"no whole answer within {seconds:g} s" if late else repr(error)
-                raise CronServiceUnavailable(reason) from error
+                is_late = exchange.expired or isinstance(error, requests.Timeout)
+                why = f"no whole answer within {seconds:g} s" if is_late else repr(error)
+                raise CronServiceUnavailable(why) from error
 
     def _own_lines(self) -> _Lines:
         # A fork copies open connections and the locks of threads that do not run in the child.
@@ -177,9 +177,8 @@ def _plain(header: str | None) -> str | None:
 
 def _has_an_end(response: requests.Response) -> bool:
     # Headers that break off look complete, but then they mostly lack what tells the length of the body.
-    headers = response.headers
-    announced = any(name in headers for name in ("Content-Length", "Transfer-Encoding"))
-    old_way = response.raw.version < 11 or headers.get("Connection", "").lower() == "close"
+    announced = any(name in response.headers for name in ("Content-Length", "Transfer-Encoding"))
+    old_way = response.raw.version < 11 or response.headers.get("Connection", "").lower() == "close"
     return announced or old_way or response.status_code in (204, 304)
 
 
@@ -315,19 +314,14 @@ class _TLSPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """The way of requests to one address alone: it knows no environment, no cookies and no redirects."""
 
-    _pool: ConnectionPool | None = None
-
-    def __init__(self) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1)
+    _pool: ConnectionPool | None = None  # always the same, so it is looked up once
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
-        """Always the same, so it is looked up once."""
-        if self._pool is None:
-            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        self._pool = self._pool or super().get_connection_with_tls_context(*args, **kwargs)
         return self._pool
 
     def close(self) -> None:
@@ -344,7 +338,7 @@ class _Adapter(HTTPAdapter):
 
 class _OfThread(threading.local):
     def __init__(self) -> None:
-        self.adapter = _Adapter()
+        self.adapter = _Adapter(pool_connections=1, pool_maxsize=1)
 
 
 class _Lines:

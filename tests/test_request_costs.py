@@ -183,6 +183,8 @@ def test_more_kept_connections_than_threads_stay_with_are_all_answered(tmp_path:
                 each.sendall(request)
             for each in kept:
                 assert each.recv(65536).startswith(b"HTTP/1.1 200 ")
+        kept[0].sendall(request.replace(b"GET", b"HEAD"))
+        assert kept[0].recv(65536).endswith(b"\r\n\r\n")
         # Two at once on one connection, and one that is cut in the middle.
         kept[0].sendall(request * 2)
         said = b""
