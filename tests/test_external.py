@@ -21,6 +21,7 @@ from app.models import ApiKey, Job, Report, ReportTotal, Server
 from app.throttle import FAILURES_BEFORE_PAUSE
 from tests.conftest import SHARED_DATA
 from tests.stage import NOON, POLICY, backup_body, send
+from tests.statements import noted
 from tests.web import Site, site
 
 HOUR = timedelta(hours=1)
@@ -308,14 +309,8 @@ def test_an_open_network_for_reports_does_not_open_the_reads(tmp_path: Path) -> 
 
 def statements_of(here: Site, reader: Reader, path: str) -> list[str]:
     reader.get(path)  # notes the use of the key
-    found: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        found.append(statement)
-
-    event.listen(here.database.engine, "before_cursor_execute", note)
-    reader.json(path)
-    event.remove(here.database.engine, "before_cursor_execute", note)
+    with noted(here.database) as found:
+        reader.json(path)
     return found
 
 

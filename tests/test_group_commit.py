@@ -29,6 +29,16 @@ def adding(machine_id: str) -> Callable[[Session], str]:
     return work
 
 
+def before_commit(database: Database, action: Callable[[object], None]) -> Callable[[Session], str]:
+    """A work in whose transaction the action comes before the commit, as it does in all that follow."""
+
+    def work(_session: Session) -> str:
+        event.listen(database.engine, "commit", action)
+        return "listening"
+
+    return work
+
+
 def stored(database: Database) -> list[str]:
     with database.reading() as rows:
         return list(rows.scalars(select(Server.machine_id).order_by(Server.machine_id)))
@@ -69,7 +79,7 @@ def test_writes_that_wait_share_one_commit_and_each_gets_its_own_result(
     with together(database, [adding(each) for each in names]) as futures:
         assert [each.result(30) for each in futures] == names
     assert stored(database) == names
-    assert len(commits) == 1
+    assert len(commits) == 2, "of the one that held the others up, and of all others together"
 
 
 def test_one_that_fails_takes_nothing_of_the_others_with_it(database: Database) -> None:
@@ -97,8 +107,7 @@ def test_where_the_commit_fails_nobody_is_told_of_a_success(database: Database) 
     def refuse(_connection: object) -> None:
         raise OperationalError("COMMIT", {}, Exception("disk I/O error"))
 
-    with together(database, [adding(each) for each in "abc"]) as futures:
-        event.listen(database.engine, "commit", refuse)
+    with together(database, [*map(adding, "ab"), before_commit(database, refuse)]) as futures:
         errors = [each.exception(30) for each in futures]
         event.remove(database.engine, "commit", refuse)
     assert [type(each) for each in errors] == [OperationalError] * 3
@@ -128,8 +137,7 @@ def test_whoever_is_ended_in_the_middle_of_the_commit_leaves_nobody_with_a_succe
     def end(_connection: object) -> None:
         raise EndedError
 
-    with together(database, [adding(each) for each in "abc"]) as futures:
-        event.listen(database.engine, "commit", end)
+    with together(database, [*map(adding, "ab"), before_commit(database, end)]) as futures:
         errors = [each.exception(30) for each in futures]
         event.remove(database.engine, "commit", end)
     assert None not in errors
@@ -143,3 +151,33 @@ def test_many_threads_lose_and_repeat_nothing(database: Database) -> None:
         assert list(pool.map(lambda name: database.write_together(adding(name)), names)) == names
     with database.reading() as rows:
         assert rows.scalar(select(func.count()).select_from(Server)) == 300
+
+
+def test_one_that_fails_costs_the_others_a_second_try_and_no_third(database: Database) -> None:
+    tried: list[str] = []
+
+    def noting(name: str) -> Callable[[Session], str]:
+        def work(session: Session) -> str:
+            tried.append(name)
+            return adding(name)(session)
+
+        return work
+
+    with together(database, [noting("a"), noting("b"), noting("a"), noting("c")]) as futures:
+        outcomes = [each.exception(30) for each in futures]
+    assert sorted(type(each) is IntegrityError for each in outcomes) == [False, False, False, True]
+    assert 4 < len(tried) <= 8
+
+
+def test_what_one_work_has_read_is_read_anew_for_the_next(database: Database) -> None:
+    """So that none decides by what another one has changed since."""
+    database.write_together(adding("m"))
+
+    def renaming(session: Session) -> str:
+        found = session.scalars(select(Server)).one()
+        before = found.name
+        session.execute(text("UPDATE server SET name = name || '+'"))
+        return before
+
+    with together(database, [renaming, renaming, renaming]) as futures:
+        assert sorted(each.result(30) for each in futures) == ["m", "m+", "m++"]

@@ -125,6 +125,16 @@ def test_a_body_just_within_the_limit_takes_bounded_memory(target: Target, conte
     assert set(others.answers) == {200}
 
 
+def test_a_large_report_takes_three_times_its_size_at_most(target: Target) -> None:
+    """One of long lines, as the log of a verbose client has them; what is kept for others comes first."""
+    assert target.upload(a_report("small")).status_code == 200
+    body = padded(a_report("verbose"), LINE, 20 * MEGABYTE)
+    with growth_of_children(target.web.child.pid) as growth:
+        answer = target.upload(body)
+    assert answer.status_code == 200, answer.text
+    assert growth.peak_bytes < 3 * len(body), f"{growth.peak_bytes / len(body):.1f} times the body"
+
+
 def test_the_limit_is_the_same_without_a_length(target: Target) -> None:
     with growth_of_children(target.web.child.pid) as growth:
         within = target.upload(chunks(padded(a_report("chunked"), LINE, LIMIT)))
