@@ -124,13 +124,13 @@ def test_the_totals_begin_with_what_is_stored_already(url: str) -> None:
     assert (told.stored_bytes, told.examined_bytes) == (700, 0)
 
 
-def report_of_before(number: int, job_id: int, day: int, sizes: str, dry_run: int = 0) -> str:
+def report_of_before(number: int, job_id: int, day: int, sizes: str, dry_run: str = "FALSE") -> str:
     return (
         "INSERT INTO report (id, job_id, fingerprint, received_at, began_at, ended_at, time_source, outcome,"
         " good, partial, interrupted, dry_run, salvaged, uploaded_bytes, stored_bytes, examined_bytes)"
         f" VALUES ({number}, {job_id}, 'f{number}', '2026-11-05 10:00:00', '2026-11-05 10:00:00',"
         f" '2026-11-0{day} 10:00:00',"
-        f" 'report', 'Success', 1, 0, 0, {dry_run}, 0, {sizes})"
+        f" 'report', 'Success', TRUE, FALSE, FALSE, {dry_run}, FALSE, {sizes})"
     )
 
 
@@ -141,8 +141,8 @@ REPORTS_OF_BEFORE = (
     " (23, 2, 'DB-2', 'Mail', '2026-11-01 10:00:00', 'ok', 5, '2026-11-01 10:00:00', '{}')",
     report_of_before(3, 7, 3, "20, 700, NULL"),
     report_of_before(4, 7, 2, "10, 900, 900"),
-    report_of_before(5, 7, 4, "0, 1, 1", dry_run=1),
-    report_of_before(6, 23, 4, f"{2**60}, 5, 5", dry_run=1),
+    report_of_before(5, 7, 4, "0, 1, 1", dry_run="TRUE"),
+    report_of_before(6, 23, 4, f"{2**60}, 5, 5", dry_run="TRUE"),
 )
 OLDER_ROWS = (
     "INSERT INTO server VALUES (2, 'nas', 'nas', '2026-11-01 10:00:00')",
@@ -151,7 +151,7 @@ OLDER_ROWS = (
     "INSERT INTO alert (id, message_id, job_id, kind, facts, created_at)"
     " VALUES (3, 'abc', 7, 'overdue', '{}', '2026-11-02 10:00:00')",
     "INSERT INTO channel (id, kind, name, config, language, enabled, created_at)"
-    " VALUES (5, 'ntfy', 'Phone', '{}', 'en', 1, '2026-11-01 10:00:00')",
+    " VALUES (5, 'ntfy', 'Phone', '{}', 'en', TRUE, '2026-11-01 10:00:00')",
     "INSERT INTO delivery (id, alert_id, channel_id, job_id, status, attempts)"
     " VALUES (9, 3, 5, 7, 'sent', 1)",
 )
