@@ -30,7 +30,7 @@ class Prepared:
     the half. Nothing but the driver sees such a statement, so no event of SQLAlchemy tells of it."""
 
     def __init__(self, statement: Statement, columns: Sequence[str] = ()) -> None:
-        """`columns` are those that an INSERT or UPDATE gets its values for; no default of Python fills others."""
+        """`columns` are those an INSERT or UPDATE gets values for; no default of Python fills others."""
         self._statement = statement
         self._columns = list(columns)
         self._compiled: dict[str, _Compiled] = {}
