@@ -16,6 +16,9 @@ _UNPROVEN_LIMIT = 1
 # of them little. They wait here until they may begin, but never for so long that their claims run out.
 AHEAD = 64
 LONGEST_WAIT_SECONDS = 10.0
+# What was sent and is not written down yet is sent once more if this process is killed: so many, whatever the
+# disk does.
+MOST_UNWRITTEN = 16
 
 
 class Traffic:
@@ -79,7 +82,8 @@ class Traffic:
     def begin(self) -> Claim | None:
         """The next one that may be sent now, if there is any."""
         with self._lock:
-            if self._is_closed or sum(self._in_flight.values()) >= self._threads:
+            in_flight = sum(self._in_flight.values())
+            if self._is_closed or in_flight >= self._threads or self._unwritten(in_flight) >= MOST_UNWRITTEN:
                 return None
             for channel in sorted(filter(self._queues.get, self._queues), key=self._order):
                 if self._count(channel) < self._limit(channel) and not self._waits_too_long(channel):
@@ -87,6 +91,9 @@ class Traffic:
                     self._last_turn[channel] = next(self._turns)
                     return self._queues[channel].popleft()[1]
         return None
+
+    def _unwritten(self, in_flight: int) -> int:
+        return len(self._under_way) - in_flight - sum(map(len, self._queues.values())) - len(self._back)
 
     def end(self, claim: Claim, *, delivered: bool) -> None:
         """It has been sent, or not. It stays under way until that is written down."""

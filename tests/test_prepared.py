@@ -31,7 +31,7 @@ JOB = {
     "why",
     "is_published",
 }
-ADD_JOB = Prepared(insert(JOBS), sorted(JOB))
+ADD_JOB = Prepared(insert(JOBS).inline(), sorted(JOB))
 A_JOB: dict[str, Any] = {"backup_id": "b", "name": "Docs", "created_at": NOON, "state": "new"}
 A_JOB |= {
     "state_rank": 3,

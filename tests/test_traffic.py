@@ -17,7 +17,7 @@ from app.db import Database
 from app.ledger import Ledger
 from app.models import DeliveryAttempt
 from app.outbox import Claim, Ended, Outcome
-from app.traffic import AHEAD, Traffic
+from app.traffic import AHEAD, MOST_UNWRITTEN, Traffic
 from tests.couriers import SENT, add_job, attempts, deliveries, tell, webhook
 
 NOW = utcnow()
@@ -67,6 +67,18 @@ def test_a_channel_that_hangs_leaves_threads_to_others_and_they_go_first_when_it
     other = [made.begin(), made.begin()]
     assert {each.channel_id for each in other if each} == {2, 3}
     assert made.begin() is None
+
+
+def test_little_is_sent_before_it_is_written_down_what_was_sent() -> None:
+    made = _proven()
+    made.put([_claim(number) for number in range(10, 10 + AHEAD)])
+    sent = []
+    while (claim := made.begin()) is not None:
+        made.end(claim, delivered=True)
+        sent.append(claim)
+    assert len(sent) == MOST_UNWRITTEN < AHEAD
+    made.forget(sent[:3])
+    assert made.begin() is not None
 
 
 def test_what_waits_too_long_is_not_begun_but_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
