@@ -19,19 +19,19 @@ def note(
     before: str | None = None,
     after: str | None = None,
     address: str = "",
-) -> None:
+) -> AuditEntry:
     """Write one entry in the caller's transaction; an action and its trace are kept or lost together.
 
     Values must hold no secrets: `before` and `after` are shown to every administrator.
     """
-    session.add(
-        AuditEntry(
-            happened_at=now,
-            actor=actor[:80],
-            action=action,
-            target=target[:200],
-            before=before,
-            after=after,
-            address=address[:64],
-        )
+    entry = AuditEntry(
+        happened_at=now,
+        actor=actor[:80],
+        action=action,
+        target=target[:200],
+        before=before,
+        after=after,
+        address=address[:64],
     )
+    session.add(entry)
+    return entry

@@ -179,7 +179,7 @@ def _run_batch(session: Session, policy: Policy, now: datetime, joins: bool) -> 
     due = (
         _facts_of_jobs()
         .where(Job.attention_at < now)
-        .order_by(Job.attention_at)
+        .order_by(Job.attention_at, Job.id)
         .limit(BATCH)
         .with_for_update(skip_locked=True, of=Job)
     )

@@ -33,19 +33,19 @@ class Resumption:
         now = clock.utcnow()
         try:
             with self._database.writing() as rows:
-                rows.connection()  # fails here, before anything has changed, when no trace can be left
+                trace = audit.note(
+                    rows,
+                    actor=interval.VEILLEUR,
+                    action="interval changed",
+                    target="check interval",
+                    now=now,
+                )
+                rows.flush()  # fails here, before anything has changed, when no trace can be left
                 changed = interval.resume(self._path, now)
-                if changed is not None:
-                    before, after = changed
-                    audit.note(
-                        rows,
-                        actor=interval.VEILLEUR,
-                        action="interval changed",
-                        target="check interval",
-                        before=before.in_words,
-                        after=after.in_words,
-                        now=now,
-                    )
+                if changed is None:
+                    rows.delete(trace)
+                else:
+                    trace.before, trace.after = (each.in_words for each in changed)
         except (SQLAlchemyError, OSError, interval.IntervalFileDamaged) as problem:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             reason = getattr(problem, "orig", None) or problem
