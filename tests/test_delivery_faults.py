@@ -36,7 +36,7 @@ from tests.couriers import (
     webhook,
 )
 from tests.processes import Veilleur
-from tests.stage import add_channel, new_database
+from tests.stage import add_channel
 
 MAIL_STAGES = ("connect", "hello", "sender", "recipient", "data")
 
@@ -249,9 +249,9 @@ class _Clock:
 
 
 def test_what_was_sent_while_the_database_is_locked_is_not_sent_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = new_database(tmp_path).waiting(0.05)
+    database = databases.impatient(database)
     app, now = Flask("test"), _Clock()
     Babel(app)
     made = Courier(app, database, load({"VEILLEUR_DELIVERY_SECONDS": "20"}), now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select, text, update
 
 from app import checks, downtime
@@ -195,6 +196,7 @@ def test_a_check_that_is_cut_off_leaves_the_digest_to_the_next(database: Databas
     assert alert_kinds(database) == ["unverified"]
 
 
+@pytest.mark.sqlite("PostgreSQL's columns keep their type")
 def test_a_damaged_sign_of_life_stops_no_alert(database: Database) -> None:
     send(database, backup_body(NOON, seconds=0), NOON)
     downtime.beat(database, NOON)
