@@ -46,7 +46,7 @@ class _Cleaning:
         # The call is answered 503 when its patience ends; the task goes on.
         try:
             crowd.trigger(self.place.veilleur.cron_port, TOKEN, TASK, LONGEST_SECONDS)
-            until(lambda: _run(self.place).finished_at is not None, TASK, LONGEST_SECONDS)
+            until(lambda: _is_finished(self.place), TASK, LONGEST_SECONDS)
         except (OSError, AssertionError) as problem:
             self.failed.append(problem)
 
@@ -113,15 +113,20 @@ def _longest(loads: list[Load]) -> float:
     return max(each.longest_milliseconds for each in loads)
 
 
-def _run(place: Installed) -> TaskRun:
+def _run(place: Installed) -> TaskRun | None:
     with place.database() as database, database.reading() as session:
         newest = select(TaskRun).where(TaskRun.task == TASK).order_by(TaskRun.id.desc()).limit(1)
-        return session.scalars(newest).one()
+        return session.scalar(newest)
+
+
+def _is_finished(place: Installed) -> bool:
+    found = _run(place)
+    return found is not None and found.finished_at is not None
 
 
 def _deleted(place: Installed) -> tuple[int, float]:
     found = _run(place)
-    assert found.finished_at is not None
+    assert found is not None and found.finished_at is not None
     assert found.succeeded, found.message
     least = place.population.old_reports
     assert found.statistics["reports"] >= least, found.message

@@ -123,6 +123,7 @@ class Ground:
         folder.mkdir()
         settings = {"VEILLEUR_CRON_TOKEN": TOKEN, "VEILLEUR_GROUP_LIMIT": "0"}
         settings["VEILLEUR_DOWNTIME_CREDIT_SECONDS"] = "0"
+        settings["VEILLEUR_BACKUP_KEEP"] = "0"  # an archive in the middle of it would be measured as well
         if self.server:
             settings["VEILLEUR_DATABASE_URL"] = self.server.url()
         veilleur = Veilleur(folder, settings)
