@@ -6,14 +6,13 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, event, insert, select, text, update
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from app import alerts, outbox, schema
+from app import alerts, outbox
 from app.alerts import News
 from app.clock import utcnow
 from app.db import Database
@@ -22,21 +21,8 @@ from app.outbox import Ended
 from app.traffic import AHEAD
 from tests import receivers
 from tests.couriers import SENT, courier, webhook
-from tests.postgres import Postgres, postgres_server  # noqa: F401
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
-    if request.param == "postgresql":
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.url()
-    schema.upgrade(url)
-    made = Database(url)
-    yield made
-    made.dispose()
 
 
 @contextlib.contextmanager

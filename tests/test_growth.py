@@ -17,7 +17,7 @@ from app.checks import Policy
 from app.db import Database
 from app.models import Alert, AuditEntry, Channel, Delivery, DeliveryAttempt, Job, Report, TaskRun
 from tests import fleet
-from tests.postgres import Postgres, postgres_server  # noqa: F401
+from tests.databases import Postgres
 from tests.stage import backup_body
 from tests.web import LoggedIn, Site, site
 
@@ -264,6 +264,7 @@ def scans(plans: Mapping[str, Sequence[str]]) -> Iterator[str]:
                 yield words
 
 
+@pytest.mark.sqlite("counts its steps and reads its plans")
 def test_on_sqlite_no_path_costs_more_when_more_is_stored(tmp_path: Path) -> None:
     grown: list[object] = []
     with installed(tmp_path / "few", FEW) as small, installed(tmp_path / "many", MANY) as large:

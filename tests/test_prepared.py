@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +14,6 @@ from app import schema
 from app.db import Database, is_out_of_reach
 from app.models import Job, Server
 from app.prepared import Prepared
-from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, UTC)
 SERVERS, JOBS = cast(Table, Server.__table__), cast(Table, Job.__table__)
@@ -39,18 +37,6 @@ A_JOB |= {
     "why": {"reason": "neu ✓", "at": None},
     "is_published": False,
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'veilleur.db'}"
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        url = postgres.url()
-    schema.upgrade(url)
-    made = Database(url)
-    yield made
-    made.dispose()
 
 
 def add_job(database: Database) -> None:
@@ -89,6 +75,7 @@ def test_a_violated_key_is_the_error_of_any_other_statement(database: Database) 
         assert len(rows.scalars(select(Job)).all()) == 1
 
 
+@pytest.mark.sqlite("about its lock")
 def test_a_fault_of_the_database_is_told_from_one_of_the_request(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'veilleur.db'}"
     schema.upgrade(url)

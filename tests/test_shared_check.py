@@ -20,7 +20,7 @@ from app.clock import utcnow
 from app.db import Database
 from app.models import Alert, Delivery, Job, Lease, TaskRun
 from tests import crowd
-from tests.postgres import Postgres, postgres_server  # noqa: F401
+from tests.databases import Postgres
 from tests.processes import Process, Veilleur, is_listening, started, until
 from tests.receivers import HttpReceiver
 from tests.test_two_services import quick_folder  # noqa: F401
@@ -121,7 +121,7 @@ def settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def couple(quick_folder: Path, postgres: Postgres, settings: dict[str, str]) -> Iterator[Couple]:  # noqa: F811
+def couple(quick_folder: Path, postgres: Postgres, settings: dict[str, str]) -> Iterator[Couple]:
     made = Couple(quick_folder, postgres.url(), settings)
     yield made
     made.database.dispose()

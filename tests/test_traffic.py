@@ -150,6 +150,7 @@ def test_what_can_not_be_written_takes_nothing_of_the_others_with_it(
     assert book.write() == []
 
 
+@pytest.mark.sqlite("about its lock")
 def test_what_can_not_be_written_while_the_database_is_locked_is_kept_and_given_up_in_the_end(
     database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,6 @@ from app import accounts
 from app.clock import utcnow
 from app.db import Database
 from app.models import Report, ReportBody
-from tests.postgres import Postgres, postgres_server  # noqa: F401  (a fixture)
 from tests.stage import backup_body
 from tests.statements import noted
 from tests.web import Site, site
@@ -26,13 +25,9 @@ STORED = 4000
 FIRST_WORDS = ["SELECT", "SELECT", "INSERT", "INSERT", "UPDATE", "UPDATE"]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    environ = {}
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        environ["VEILLEUR_DATABASE_URL"] = postgres.url()
-    with site(tmp_path, **environ) as made:
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path) as made:
         yield made
 
 
@@ -130,6 +125,7 @@ def test_no_statement_names_a_column_of_the_job_that_stays_as_it_is(here: Site) 
         assert f" {name}=" not in saved, saved
 
 
+@pytest.mark.sqlite("counts its steps")
 def test_the_work_of_sqlite_stays_the_same_however_many_reports_are_stored(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         client = Client(here)
