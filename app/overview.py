@@ -39,7 +39,6 @@ SORTS: dict[str, Columns] = {
     "good": (Job.last_good_at, Job.id),
     "expected": (Job.expected_at, Job.id),
 }
-_SORTED_ANEW = ("good", "expected")  # no index has these orders
 
 
 class BadQuery(ValueError):
@@ -95,20 +94,16 @@ def counts(session: Session) -> dict[str, int]:
 
 def page(session: Session, query: Query, size: int = PAGE_SIZE) -> Page:
     """Raises BadQuery for a position that is none."""
-    found = list(session.scalars(_selected(query, size + 1)))
+    found = list(session.scalars(_selected(query).limit(size + 1)))
     following = _position(query, found[size - 1]) if len(found) > size else ""
     return Page(found[:size], following)
 
 
-def _selected(query: Query, limit: int) -> Select[Job]:
-    conditions = _conditions(query)
+def _selected(query: Query) -> Select[Job]:
+    statement = _with_servers(query).where(*_conditions(query))
     if query.after:
-        conditions.append(_is_after(query, _read_position(query)))
-    if query.sort.removeprefix("-") in _SORTED_ANEW:
-        # Sorted by numbers of rows alone, which takes a fifth of the time of sorting whole rows.
-        numbers = select(Job.id).where(*conditions).order_by(*_order(query)).limit(limit)
-        conditions = [Job.id.in_(numbers)]
-    return _with_servers(query).where(*conditions).order_by(*_order(query)).limit(limit)
+        statement = statement.where(_is_after(query, _read_position(query)))
+    return statement.order_by(*_order(query))
 
 
 def _with_servers(query: Query) -> Select[Job]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import requests
 from sqlalchemy import event
 
-from app import create_app
+from app.assembly import create_app
 from app.db import EXTENSION, Database
 from bench import processes
 from bench.ground import Ground, Installed

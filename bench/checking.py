@@ -13,8 +13,9 @@ from multiprocessing.connection import Connection
 
 from sqlalchemy import func, select
 
-from app import checks, clock, create_app
+from app import checks, clock
 from app.checks import Policy
+from app.core import create_core
 from app.cron.runner import Runner
 from app.cron.status import Status
 from app.cron.tasks import CHECK, TASKS
@@ -85,7 +86,7 @@ def _flat(work: str, medians: dict[str, float], target: str, runs: int) -> Row:
 @contextlib.contextmanager
 def _service(place: Installed) -> Iterator[tuple[Database, Runner]]:
     settings = place.settings
-    app = create_app(settings)
+    app = create_core(settings)
     database: Database = app.extensions[EXTENSION]
     courier = Courier(app, database, settings, clock.utcnow)
     try:

@@ -632,7 +632,7 @@ def test_more_jobs_than_one_statement_takes_are_read_in_several(database: Databa
 
 
 def plan(database: Database, query: Query) -> str:
-    statement = overview._selected(query, PAGE_SIZE + 1)
+    statement = overview._selected(query).limit(PAGE_SIZE + 1)
     with database.reading() as rows:
         compiled = statement.compile(rows.get_bind(), compile_kwargs={"render_postcompile": True})
         values = tuple(compiled.params[each] for each in compiled.positiontup or ())

@@ -72,6 +72,7 @@ def test_each_command_is_known_by_its_name_alone(name: str) -> None:
     assert not is_ours(["gunicorn", "wsgi:app", name])
 
 
+@pytest.mark.sqlite("the same on both, and this one has a file to look at")
 def test_the_first_start_leaves_no_migrations_behind_and_makes_all_the_same(tmp_path: Path) -> None:
     assert of(loaded(tmp_path, "gunicorn", "wsgi:app"), "alembic") == set()
     assert (tmp_path / "instance" / "veilleur.db").stat().st_size > 100_000

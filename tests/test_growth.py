@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import event, func, insert, select, text, update
 
 from app import audit_search, checks, clock, jobs, overview, retention

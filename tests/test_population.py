@@ -50,9 +50,12 @@ def test_the_running_totals_and_the_newest_reports_are_right(filled: Database) -
             map(int, (count, uploaded, *sizes))
         )
         assert count == SIZE.reports == rows.scalar(select(func.count()).select_from(ReportBody))
-        told = {each.name: each.value for each in rows.scalars(select(Total))}
+        told, states = totals.read(rows)
         servers = rows.scalar(select(func.count()).select_from(Server))
         assert told == {"jobs": SIZE.jobs, "servers": servers} == {"jobs": SIZE.jobs, "servers": SIZE.servers}
+        by_state = select(Job.state, func.count()).group_by(Job.state)
+        counted = {row[0]: row[1] for row in rows.execute(by_state)}
+        assert {state: count for state, count in states.items() if count} == counted
         newest = select(Report.id).where(Report.job_id == Job.id).order_by(Report.ended_at.desc()).limit(1)
         wrong = select(func.count()).where(Job.last_report_id != newest.scalar_subquery())
         assert rows.scalar(wrong) == 0
@@ -68,7 +71,7 @@ def test_one_more_report_is_taken_in_as_that_of_a_known_job(filled: Database) ->
     now = utcnow()
     content["Data"] |= {"BeginTime": (now - timedelta(minutes=9)).isoformat(), "EndTime": now.isoformat()}
     body = Body(json.dumps(content).encode(), "application/json")
-    report = reports.parse(body.raw, body.content_type)
+    report = reports.parse(body.raw(), body.content_type)
     assert take(filled, report, body, Sender(None, "-", "-"), policy=POLICY, now=now)
     with filled.reading() as rows:
         after = {each.slot: sums_of(each) for each in rows.scalars(select(ReportTotal))}

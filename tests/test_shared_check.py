@@ -23,7 +23,7 @@ from tests import crowd
 from tests.databases import Postgres
 from tests.processes import Process, Veilleur, is_listening, started, until
 from tests.receivers import HttpReceiver
-from tests.test_two_services import quick_folder  # noqa: F401
+from tests.test_two_services import quick_folder  # noqa: F401  (a fixture)
 
 JOBS = 4 * BATCH + 100
 POLICY = Policy(3600, "every_day", group_limit=10)
@@ -34,8 +34,9 @@ FIRST = """
 import os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
-from app import checks, create_app, delivery, installation, lease
+from app import checks, delivery, installation, lease
 from app.clock import utcnow
+from app.core import create_core
 from app.cron import serve
 from app.settings import load
 
@@ -56,7 +57,7 @@ def batch(*arguments):
 
 checks._run_batch = batch
 settings, _told = installation.prepare(load(os.environ), utcnow())
-os._exit(serve(create_app(settings), settings))
+os._exit(serve(create_core(settings), settings))
 """
 
 
@@ -121,7 +122,7 @@ def settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def couple(quick_folder: Path, postgres: Postgres, settings: dict[str, str]) -> Iterator[Couple]:
+def couple(quick_folder: Path, postgres: Postgres, settings: dict[str, str]) -> Iterator[Couple]:  # noqa: F811
     made = Couple(quick_folder, postgres.url(), settings)
     yield made
     made.database.dispose()
