@@ -254,7 +254,7 @@ def test_what_was_quarantined_keeps_its_job_after_a_rotation(
         raise UnusableReport("an older version could not read it", [])
 
     with monkeypatch.context() as older:
-        older.setattr(ingest, "parse", fails)
+        older.setattr(ingest, "read", fails)
         assert upload(here, new, backup_body(now, machine=None)) == 400
     assert admin.post("/quarantine/1/retry").status_code == 302
     assert jobs_and_reports(here) == (1, 1, 2)

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import text
 
+from app import welcome
 from app.installation import FirstStart
 from app.settings import load
-from app.welcome import listening_at, reached_at, text
+from app.welcome import listening_at, reached_at
 from tests.conftest import CHECKOUT
 from tests.processes import PASSWORD, Process, Veilleur, is_listening, started, until
 
@@ -245,7 +247,7 @@ def test_make_run_starts_at_the_documented_port() -> None:
 
 def test_the_first_start_tells_address_password_and_options() -> None:
     settings = load({"VEILLEUR_PUBLIC_URL": "https://example.org/veilleur/"})
-    told = text(settings, FirstStart("s3cret", "vk_abc"))
+    told = welcome.text(settings, FirstStart("s3cret", "vk_abc"))
     assert "https://example.org/veilleur  as admin" in told
     assert "s3cret" in told
     assert "    --send-http-json-urls=https://example.org/veilleur/api/upload?api_key=vk_abc\n" in told
@@ -254,7 +256,7 @@ def test_the_first_start_tells_address_password_and_options() -> None:
 
 
 def test_a_password_from_the_environment_is_not_shown() -> None:
-    told = text(load({"VEILLEUR_ADMIN_PASSWORD": "s3cret-s3cret"}), FirstStart(None, "vk_abc"))
+    told = welcome.text(load({"VEILLEUR_ADMIN_PASSWORD": "s3cret-s3cret"}), FirstStart(None, "vk_abc"))
     assert "s3cret" not in told
     assert "VEILLEUR_ADMIN_PASSWORD" in told
 
