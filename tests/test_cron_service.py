@@ -691,3 +691,4 @@ def test_a_loop_whose_deliveries_have_stopped_ends_rather_than_look_well(tmp_pat
     with pytest.raises(RuntimeError, match="deliveries have stopped"):
         CronService(app, settings, {}, courier).run()
     app.extensions[EXTENSION].dispose()
+    app.extensions[EXTENSION].dispose()

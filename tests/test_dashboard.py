@@ -612,6 +612,7 @@ def steps_of(database: Database, job_ids: list[int]) -> int:
     return steps
 
 
+@pytest.mark.sqlite("counts its steps")
 def test_the_last_runs_cost_the_same_however_many_are_stored(database: Database) -> None:
     fleet.add(database, clock.utcnow(), servers=2, jobs=5, runs=15)
     few = steps_of(database, list(range(1, 11)))
@@ -640,6 +641,7 @@ def plan(database: Database, query: Query) -> str:
         return "\n".join(str(row[3]) for row in told)
 
 
+@pytest.mark.sqlite("reads its plan")
 @pytest.mark.parametrize(
     ("query", "index"),
     [
@@ -659,6 +661,7 @@ def test_a_page_is_a_walk_along_an_index(database: Database, query: Query, index
     assert "TEMP B-TREE" not in told
 
 
+@pytest.mark.sqlite("reads its plan")
 @pytest.mark.parametrize("query", [Query(sort="server"), Query(sort="-server", after='["x",1,5,"x",1]')])
 def test_in_the_order_of_servers_one_server_after_the_other_is_read(database: Database, query: Query) -> None:
     fleet.add(database, clock.utcnow(), servers=5, jobs=20, runs=0)
@@ -668,6 +671,7 @@ def test_in_the_order_of_servers_one_server_after_the_other_is_read(database: Da
     assert "FOR RIGHT PART OF ORDER BY" in told
 
 
+@pytest.mark.sqlite("reads its plan")
 def test_a_search_reads_names_from_indexes_alone(database: Database) -> None:
     fleet.add(database, clock.utcnow(), servers=5, jobs=20, runs=0)
     told = plan(database, Query(words="mail"))

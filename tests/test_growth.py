@@ -300,7 +300,8 @@ def _counted(database: Database) -> Counter[str]:
     )
     with database.reading() as rows:
         while rows.scalar(text(_OTHERS)):
-            rows.execute(text("SELECT pg_sleep(0.01)"))
+            # Within a transaction all else would stay as it was first seen.
+            rows.execute(text("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()"))
         counted = {row[0]: int(row[1]) for row in rows.execute(text(query))}
     return Counter({name: number for name, number in counted.items() if name in GROWS})
 

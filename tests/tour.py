@@ -233,7 +233,9 @@ def _copy_statement(table: Table, copied: set[str], copy: int) -> str:
         elif column.name == "job_id":
             values.append(f'"job_id" + {shift}')
         elif column.unique:
-            values.append(f"\"{column.name}\" || '-{copy}'")
+            length = getattr(column.type, "length", None)
+            start = f'substr("{column.name}", 1, {length - 2})' if length else f'"{column.name}"'
+            values.append(f"{start} || '-{copy}'")
         else:
             values.append(f'"{column.name}"')
     names = ", ".join(f'"{each.name}"' for each in table.columns)
