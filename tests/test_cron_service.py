@@ -388,6 +388,7 @@ def test_a_stop_ends_a_task_beside_the_loop_early(tmp_path: Path) -> None:
     with running(tmp_path, {"long": Task(endless, "0 0 1 1 *", beside=True)}) as rig:
         until(lambda: rig.health()["runningTask"] == "long", "the task")
     assert [row.message for row in rig.runs()] == ["RuntimeError: stopped before it was done"]
+    rig.database.dispose()
 
 
 # Stop and start
