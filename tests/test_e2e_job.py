@@ -226,12 +226,11 @@ def test_a_picture_names_the_run_under_the_pointer_and_marks_the_failed(
 
 def test_the_pictures_follow_the_scheme_and_the_width(visitor: Visitor, jobs: dict[str, int]) -> None:
     page = visitor.go(f"/jobs/{jobs['ok']}")
-    canvas = page.locator(".plot canvas").first
-    expect(canvas).to_be_visible()
-    light = canvas.evaluate("each => each.toDataURL()")
+    expect(page.locator(".plot.drawn canvas")).to_have_count(5)
+    light = page.locator(".plot canvas").first.evaluate("each => each.toDataURL()")
     page.emulate_media(color_scheme="dark")
+    page.wait_for_function("light => document.querySelector('.plot canvas').toDataURL() !== light", arg=light)
     expect(page.locator(".plot canvas")).to_have_count(5)
-    assert page.locator(".plot canvas").first.evaluate("each => each.toDataURL()") != light
     page.set_viewport_size({"width": 760, "height": 800})
     page.wait_for_function("() => document.querySelector('.plot canvas').clientWidth <= 350")
     page.set_viewport_size({"width": 390, "height": 800})
