@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -18,7 +16,7 @@ from subprocess import SubprocessError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.settings import SETTINGS
-from bench import answering, checking, cleaning, ground, processes, table, uploading, web
+from bench import answering, checking, cleaning, ground, memory, processes, table, uploading, web
 from bench.ground import FULL, POSTGRESQL, SMALL, SQLITE, Ground, Scale
 from bench.load import GENERATOR, Moments
 from bench.table import Row
@@ -62,16 +60,11 @@ def _proxying(place: Ground) -> list[Row]:
         return web.proxying(veilleur, Moments())
 
 
-def _of_memory(function: str) -> Callable[[Ground], list[Row]]:
-    """From bench/memory.py, where it is there."""
-
+def _in_folder(measured: Callable[[Path], list[Row]]) -> Callable[[Ground], list[Row]]:
     def measure(place: Ground) -> list[Row]:
-        if importlib.util.find_spec("bench.memory") is None:
-            return []
-        folder = place.folder / function
+        folder = place.folder / measured.__name__
         folder.mkdir()
-        found: Callable[[Path], list[Row]] = getattr(importlib.import_module("bench.memory"), function)
-        return found(folder)
+        return measured(folder)
 
     return measure
 
@@ -79,8 +72,8 @@ def _of_memory(function: str) -> Callable[[Ground], list[Row]]:
 PARTS = (
     Part("config", "GET and POST /api/cron-config", _configuring, is_of_database=False, is_of_full=False),
     Part("proxy", "the proxy to the cron service", _proxying, is_of_database=False, is_of_full=False),
-    Part("memory", "what is held idle and after load", _of_memory("footprint"), False, False),
-    Part("start", "how soon each process answers", _of_memory("starts"), False, False),
+    Part("memory", "what is held idle and after load", _in_folder(memory.footprint), False, False),
+    Part("start", "how soon each process answers", _in_folder(memory.starts), False, False),
     Part("check", "a check with nothing due", checking.passes),
     Part("cron-memory", "the cron service with few and many jobs", checking.holding),
     Part("pages", "first page, page of a job", answering.pages),

@@ -16,7 +16,7 @@ from bench import processes
 from bench.ground import Ground, Installed
 from bench.table import Row
 from tests.processes import PASSWORD
-from tests.web import LoggedIn
+from tests.web import LoggedIn, log_in
 
 ROUNDS = 9
 FIRST_PAGE_TARGET = "≤ 150"
@@ -88,7 +88,9 @@ def _queries(place: Installed, paths: Mapping[str, str]) -> dict[str, int]:
         asked.append(statement)
 
     counted = {}
-    visitor = LoggedIn(app.test_client(), "admin", PASSWORD)
+    client = app.test_client()
+    assert log_in(client, "admin", PASSWORD).status_code == 200
+    visitor = LoggedIn(client)
     event.listen(database.engine, "before_cursor_execute", note)
     for title, path in paths.items():
         asked.clear()

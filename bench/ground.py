@@ -16,8 +16,8 @@ from app.db import Database
 from app.settings import Settings, load
 from bench.load import Moments
 from tests import population, postgres
+from tests.databases import Postgres
 from tests.population import Population
-from tests.postgres import Postgres
 from tests.processes import Veilleur
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"

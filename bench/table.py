@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from app.presentation import VERSION
+from app.version import VERSION
 
 _COMPARE = {"≥": operator.ge, "≤": operator.le}
 

@@ -87,7 +87,7 @@ class LoggedIn:
     def __init__(self, client: FlaskClient) -> None:
         self.client = client
         answer = client.get("/api/csrf")
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 200 and answer.json is not None, answer.text
         self.token = str(answer.json["csrfToken"])
 
     def get(self, path: str, **given: Any) -> TestResponse:
