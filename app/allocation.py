@@ -15,7 +15,7 @@ def be_frugal() -> None:
     """To be called before there are threads. Elsewhere than with the GNU C library nothing happens."""
     with contextlib.suppress(OSError, AttributeError):
         set_option = ctypes.CDLL(None).mallopt
-        # One arena for all threads, which the interpreter lets run by turns anyway: each keeps what it had
+        # Two arenas for all threads, which the interpreter lets run by turns anyway: each keeps what it had
         # at its fullest.
         set_option(_M_ARENA_MAX, 2)
         # After a large report both limits would rise with it, and as much stay in use for ever.

@@ -26,9 +26,11 @@ def done_apart(work: Callable[[], T], problems: tuple[type[Exception], ...]) -> 
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         told = pipe.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
     if not told:
-        sys.exit(1)
+        code = os.waitstatus_to_exitcode(status)
+        # Of a signal, as for want of memory, nobody else tells.
+        sys.exit(f"veilleur: the start was ended by signal {-code}" if code < 0 else 1)
     outcome, problem = pickle.loads(told)  # noqa: S301  (from our own process)
     if problem is not None:
         raise problem

@@ -27,25 +27,28 @@ def find(
     job = known_job.find(connection, machine_id, backup_id)
     if job is None:
         with session_on(connection) as session:
-            _make(session, (machine_id, machine_name), (backup_id, report.backup_name or backup_id), now)
+            names = (machine_id, machine_name), (backup_id, report.backup_name or backup_id)
+            is_new = _make(session, *names, now)
         job = known_job.find(connection, machine_id, backup_id)
         if job is None:
             raise NoResultFound("the job was deleted in the moment it was made")
+        job.is_new = is_new
     job.server_name = report.machine_name or job.server_name
     job.name = report.backup_name or job.name
     return job
 
 
-def _make(session: Session, machine: tuple[str, str], backup: tuple[str, str], now: datetime) -> None:
-    """The server, unless it is there, and the job; of each the identity and the name."""
+def _make(session: Session, machine: tuple[str, str], backup: tuple[str, str], now: datetime) -> bool:
+    """The server, unless it is there, and the job, of each the identity and the name; whether the job is new.
+    Its state is for the caller to count."""
     connection = session.connection()
     if insert_if_absent(session, Server, machine_id=machine[0], name=machine[1], created_at=now):
         totals.count(connection, totals.SERVERS, 1)
     server_id = session.scalars(select(Server.id).where(Server.machine_id == machine[0])).one()
-    if _make_job(session, server_id, *backup, now):
-        same = select(Job.id).where(Job.server_id == server_id, Job.backup_id == backup[0])
-        totals.count_states(connection, session.scalars(same).one(), {State.NEW: 1})
+    is_new = _make_job(session, server_id, *backup, now)
+    if is_new:
         totals.count(connection, JOBS_TOTAL, 1)
+    return is_new
 
 
 def _make_job(session: Session, server_id: int, backup_id: str, name: str, now: datetime) -> bool:

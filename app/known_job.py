@@ -93,6 +93,7 @@ class KnownJob:
     server_name: str
     schedules: list[KnownSchedule] = field(default_factory=list)
     why: dict[str, Any] | None = None
+    is_new: bool = False  # made for this very report: no total counts its state yet
     _before: tuple[object, ...] = ()
     _server_name_before: str = ""
 
@@ -106,9 +107,9 @@ class KnownJob:
         return made
 
     @property
-    def state_before(self) -> str:
-        """That of the row when it was read."""
-        return str(self._before[_STATE_AT])
+    def state_before(self) -> str | None:
+        """In which the totals have it: that of the row when it was read, none if it is new."""
+        return None if self.is_new else str(self._before[_STATE_AT])
 
     def save(self, connection: Connection) -> None:
         """Write what has changed since it was read, if anything."""

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import Database, reason
+from app.db import Database, is_out_of_reach, reason
 from app.outbox import Claim, Ended, finish
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ class Ledger:
     def _settled(self, entries: Sequence[Ended]) -> list[Ended]:
         try:
             finish(self._database, entries)
-        except OperationalError as problem:
-            return self._overdue(entries, problem)
         except SQLAlchemyError as problem:
+            if is_out_of_reach(problem):
+                return self._too_old(entries, problem)
             # Nothing that passes by itself: whatever it is that can't be written, the others can.
             if len(entries) > 1:
                 return [done for each in entries for done in self._settled([each])]
@@ -55,16 +55,16 @@ class Ledger:
         self._is_failing = False
         return list(entries)
 
-    def _overdue(self, entries: Sequence[Ended], problem: OperationalError) -> list[Ended]:
-        """A locked database is worth another try, but not for ever."""
+    def _too_old(self, entries: Sequence[Ended], problem: SQLAlchemyError) -> list[Ended]:
+        """A locked, full or damaged database is worth another try, but not for ever."""
         if not self._is_failing:
             self._is_failing = True
             self._tell(entries[0], problem)
         latest = time.monotonic() - WRITING_SECONDS
-        overdue = [each for each in entries if each.ended < latest]
-        for each in overdue:
+        too_old = [each for each in entries if each.ended < latest]
+        for each in too_old:
             self._tell(each, problem)
-        return overdue
+        return too_old
 
     def _tell(self, ended: Ended, problem: SQLAlchemyError) -> None:
         log.error("the outcome of delivery %s can't be written: %s", ended.claim.delivery_id, reason(problem))

@@ -9,7 +9,7 @@ import time
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import clock, downtime
-from app.db import Database
+from app.db import Database, reason
 
 log = logging.getLogger(__name__)
 
@@ -19,15 +19,10 @@ class Presence:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join(5)
 
     def _run(self) -> None:
         silent_seconds = None
@@ -36,9 +31,8 @@ class Presence:
             try:
                 downtime.beat(self._database, clock.utcnow(), silent_seconds)
             except SQLAlchemyError as problem:
-                log.error("no sign of life could be written: %s", str(problem).partition("\n")[0])
-            if self._over.wait(downtime.BEAT_SECONDS):
-                return
+                log.error("no sign of life could be written: %s", reason(problem))
+            time.sleep(downtime.BEAT_SECONDS)
             silent_seconds = _uptime_seconds() - began
 
 

@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 
-from app import task_runs
+from app import lease, task_runs
 from app.models import TaskRun
 from app.presentation import size
 from app.task_runs import PastRun
@@ -34,7 +34,8 @@ OUTCOMES = {
 
 
 def task_name(task: str) -> str:
-    return str(TASKS.get(task, task))
+    """Of a task, or of the lease of one."""
+    return str(TASKS.get(lease.work_of(task), task))
 
 
 def cause_name(cause: str) -> str:

@@ -124,14 +124,16 @@ class Spool:
                 )
             self._count += 1
             self._used_bytes += len(content)
-        try:
+        with contextlib.ExitStack() as unless_kept:
+            unless_kept.callback(self._give_room_back, len(content))
             self._write(arrival.received_at, content)
-        except BaseException:
-            with self._lock:
-                self._count -= 1
-                self._used_bytes -= len(content)
-            raise
+            unless_kept.pop_all()
         self._added_at = time.monotonic()
+
+    def _give_room_back(self, size_bytes: int) -> None:
+        with self._lock:
+            self._count -= 1
+            self._used_bytes -= size_bytes
 
     def _recount(self) -> None:
         if time.monotonic() - self._counted_at < _COUNTED_SECONDS:
@@ -150,7 +152,8 @@ class Spool:
             _sync_folder(self._folder.parent)
         name = f"{received_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}-{len(content)}{_SUFFIX}"
         temporary = self._folder / f"{name}{_UNFINISHED}"
-        try:
+        with contextlib.ExitStack() as unless_kept:
+            unless_kept.callback(_remove_quietly, temporary)
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -158,10 +161,7 @@ class Spool:
                 os.fsync(file.fileno())
             temporary.rename(self._folder / name)
             _sync_folder(self._folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+            unless_kept.pop_all()
 
     def take_in(
         self, database: Database, policy: Policy, may_go_on: Callable[[], bool] = lambda: True
@@ -294,6 +294,11 @@ def _decoded(raw: bytes) -> Arrival:
     body = Body(zlib.decompress(compressed), known["contentType"])
     received_at = datetime.fromisoformat(known["receivedAt"])
     return Arrival(body, sender, received_at, known["keyHash"], known["isOpen"])
+
+
+def _remove_quietly(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

@@ -59,7 +59,8 @@ class Change:
 
 
 def count(connection: Connection, name: str, difference: int) -> None:
-    """Move the total of servers or jobs, or a part of that of a state."""
+    """Move the total of servers or jobs, or a part of that of a state: in this order within a transaction,
+    so that two at once never wait for each other."""
     _COUNT[connection.dialect.name].run(connection, {"name": name, "value": difference})
 
 
@@ -72,8 +73,10 @@ def count_states(connection: Connection, job_id: int, differences: Mapping[str, 
 
 
 def note_state(connection: Connection, job: KnownJob) -> None:
-    """After a report has moved a job that is not loaded by the ORM."""
-    if job.state != job.state_before:
+    """After a report has made or moved a job that is not loaded by the ORM."""
+    if job.state_before is None:
+        count_states(connection, job.id, {job.state: 1})
+    elif job.state != job.state_before:
         count_states(connection, job.id, {job.state_before: -1, job.state: 1})
 
 

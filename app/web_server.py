@@ -7,6 +7,7 @@ import errno
 import io
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ _CUT_OFF = "The body is cut off or not well formed."
 _FIRST_DATA_SECONDS = 0.1
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 64 * 1024
+SEND_SECONDS = 30  # for so long may a client take nothing of what it is sent
 # Whoever was answered often asks again at once: for so long his thread waits for it, and so many do.
 _STAY_SECONDS = 0.05
 _MOST_STAYING = 16
@@ -38,16 +40,17 @@ _AT_ONCE = int(socket.MSG_DONTWAIT)  # a number: joining flags as such takes lon
 
 
 class TooSlow(TimeoutError):
-    """The request takes too long to arrive."""
+    """The client takes too long to send its request, or to take the answer."""
 
     def __init__(self) -> None:
         # With this number gunicorn treats it as it does a client that went away.
-        super().__init__(errno.ECONNRESET, "the request takes too long to arrive")
+        super().__init__(errno.ECONNRESET, "the client takes too long")
 
 
 class PatientSocket(socket.socket):
     """A connection whose requests have a time to arrive in, longer the more of them is there.
 
+    Only the time counts in which they are waited for here: a client that waits for us is not slow.
     To the kernel it blocks, always: telling it otherwise before and after each request, as gunicorn does,
     is most of what a small request costs there.
     """
@@ -59,12 +62,13 @@ class PatientSocket(socket.socket):
     def of(cls, plain: socket.socket) -> PatientSocket:
         made = cls(fileno=plain.detach())
         socket.socket.settimeout(made, None)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
         made.begin()
         return made
 
     def begin(self) -> None:
-        """A new request: the clock starts anew."""
-        self._ends_at = time.monotonic() + self.request_seconds
+        """A new request, with all its time."""
+        self._left_seconds = self.request_seconds
         self._head = b""
         self._is_answered = False
 
@@ -82,15 +86,17 @@ class PatientSocket(socket.socket):
         try:
             data = super().recv(size, flags | _AT_ONCE)
         except BlockingIOError:
-            if not self.is_readable_within(self._left_seconds()):
-                raise TooSlow from None
+            self._wait()
             data = super().recv(size, flags)
-        self._ends_at += len(data) / SLOWEST_BYTES_PER_SECOND
+        self._left_seconds += len(data) / SLOWEST_BYTES_PER_SECOND
         return data
 
-    def _left_seconds(self) -> float:
-        left = max(0.0, self._ends_at - time.monotonic())
-        return left if self._given is None else min(left, self._given)
+    def _wait(self) -> None:
+        seconds = self._left_seconds if self._given is None else min(self._left_seconds, self._given)
+        began = time.monotonic()
+        if not self.is_readable_within(seconds):
+            raise TooSlow
+        self._left_seconds = max(0.0, self._left_seconds - (time.monotonic() - began))
 
     def is_readable_within(self, seconds: float) -> bool:
         """Whether there is something to receive, or the end of it all."""
@@ -103,9 +109,15 @@ class PatientSocket(socket.socket):
         if not self._is_answered and len(data) <= _LARGEST_HEAD_BYTES:
             self._head = data
         else:
-            super().sendall(self._head + data if self._head else data, flags)
+            self._send_all(self._head + data if self._head else data, flags)
             self._head = b""
         self._is_answered = True
+
+    def _send_all(self, data: bytes, flags: int) -> None:
+        try:
+            super().sendall(data, flags)
+        except BlockingIOError:
+            raise TooSlow from None
 
     def send_head(self) -> None:
         """Of an answer without a body."""
@@ -114,11 +126,17 @@ class PatientSocket(socket.socket):
 
     def sendfile(self, file: _SendableFile, offset: int = 0, count: int | None = None) -> int:
         self.send_head()
-        return super().sendfile(file, offset, count)
+        given, self._given = self._given, SEND_SECONDS
+        try:
+            return super().sendfile(file, offset, count)
+        except TimeoutError:
+            raise TooSlow from None
+        finally:
+            self._given = given
 
     def linger(self) -> None:
         """Say that nothing more comes, and wait a little for the client to have read it."""
-        self._ends_at = time.monotonic() + _LINGER_SECONDS
+        self._left_seconds = _LINGER_SECONDS
         drained = 0
         with contextlib.suppress(OSError):
             self.shutdown(socket.SHUT_WR)

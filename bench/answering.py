@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 
 import requests
-from sqlalchemy import event
 
 from app.assembly import create_app
 from app.db import EXTENSION, Database
 from bench import processes
 from bench.ground import Ground, Installed
 from bench.table import Row
+from tests import statements
 from tests.processes import PASSWORD
 from tests.web import LoggedIn, log_in
 
@@ -82,19 +82,14 @@ def _queries(place: Installed, paths: Mapping[str, str]) -> dict[str, int]:
     """How many each answer asks, counted in this process."""
     app = create_app(place.settings)
     database: Database = app.extensions[EXTENSION]
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        asked.append(statement)
-
     counted = {}
     client = app.test_client()
     assert log_in(client, "admin", PASSWORD).status_code == 200
     visitor = LoggedIn(client)
-    event.listen(database.engine, "before_cursor_execute", note)
-    for title, path in paths.items():
-        asked.clear()
-        assert visitor.get(path).status_code == 200, path
-        counted[title] = len(asked)
+    with statements.noted(database) as asked:
+        for title, path in paths.items():
+            asked.clear()
+            assert visitor.get(path).status_code == 200, path
+            counted[title] = len(asked)
     database.dispose()
     return counted

@@ -80,9 +80,10 @@ def test_it_tells_who_is_alive_and_who_works(here: Site, admin: LoggedIn) -> Non
     with here.database.writing() as rows:
         rows.add(Heartbeat(name="web", beat_at=utcnow() - timedelta(seconds=20)))
         assert lease.acquire(rows, "overdue-backup-check", "nas:1:aa", utcnow())
+        lease.join(rows, "overdue-backup-check", "pi:2:bb", utcnow())
     page = text_of(admin.get(PAGE).text)
     assert "Web application running" in page
-    assert "Check for overdue backups: nas:1:aa" in page
+    assert "Check for overdue backups: nas:1:aa Check for overdue backups: pi:2:bb" in page
 
 
 def test_it_tells_what_waits(here: Site, admin: LoggedIn, monkeypatch: pytest.MonkeyPatch) -> None:

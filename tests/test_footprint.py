@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,11 @@ def test_a_process_that_ends_without_a_word_ends_the_other() -> None:
     with pytest.raises(SystemExit) as ended:
         done_apart(lambda: os._exit(3), ())
     assert ended.value.code == 1
+
+
+def test_a_process_that_is_killed_is_told_of() -> None:
+    with pytest.raises(SystemExit, match="ended by signal 9"):
+        done_apart(lambda: os.kill(os.getpid(), signal.SIGKILL), ())
 
 
 def test_nobody_s_password_is_checked_at_the_same_cost_and_is_no_password() -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from app import accounts
+from app import accounts, web_server
 from app.clock import utcnow
 from app.web_server import PatientSocket, TooSlow
 from tests.fake_cron import FakeCron
@@ -150,11 +151,38 @@ def test_a_head_leaves_before_a_file(ends: tuple[PatientSocket, socket.socket]) 
 def test_what_has_arrived_is_taken_however_late(ends: tuple[PatientSocket, socket.socket]) -> None:
     patient, client = ends
     client.send(b"late")
-    patient._ends_at = 0.0
+    patient._left_seconds = 0.0
     assert patient.recv(1000) == b"late"
-    patient._ends_at = 0.0
+    patient._left_seconds = 0.0
     with pytest.raises(TooSlow):
         patient.recv(1000)
+
+
+def test_only_the_time_in_which_a_request_is_waited_for_counts(
+    ends: tuple[PatientSocket, socket.socket],
+) -> None:
+    patient, client = ends
+    patient.request_seconds = 0.3
+    patient.begin()
+    time.sleep(0.4)  # as for a turn, or for large bodies of others to be done
+    later = threading.Timer(0.05, client.send, (b"x",))
+    later.start()
+    assert patient.recv(1000) == b"x"
+    later.join()
+    with pytest.raises(TooSlow):
+        patient.recv(1000)
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "SEND_SECONDS", 1)
+    ours, theirs = socket.socketpair()
+    with PatientSocket.of(ours) as patient, theirs, tempfile.TemporaryFile() as file:
+        patient.sendall(HEAD)
+        with pytest.raises(TooSlow):
+            patient.sendall(bytes(4_000_000))
+        file.truncate(4_000_000)
+        with pytest.raises(TooSlow):
+            patient.sendfile(file)
 
 
 def test_a_time_out_that_is_set_holds(ends: tuple[PatientSocket, socket.socket]) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+import pytest
+from sqlalchemy import func, select, text
 
-from app import jobs, retention, summary
+from app import jobs, retention, summary, totals
 from app.db import Database
 from app.models import Job, Report, Server
+from app.totals import SLOTS
+from tests import factories
+from tests.processes import until
 from tests.stage import NOON, backup_body, send
 
 MINUTE = timedelta(minutes=1)
@@ -52,3 +56,31 @@ def test_whoever_writes_at_once_the_totals_are_those_of_the_rows(database: Datab
         servers = rows.scalar(select(func.count(Server.id)))
     assert (told.runs_count, told.uploaded_bytes) == (runs, int(uploaded))
     assert (told.jobs_count, told.stored_bytes, told.servers_count) == (found, int(stored), servers)
+
+
+@pytest.mark.usefixtures("postgres")  # on SQLite one writes at a time
+def test_a_first_report_and_a_job_that_is_forgotten_never_wait_for_each_other(database: Database) -> None:
+    """Both move the total of jobs and that of one state, which has its parts by the number of the job."""
+    with database.writing() as rows:
+        server = factories.add_server(rows)
+        made = [factories.add_job(rows, f"job {number}", "new", server) for number in range(SLOTS)]
+        first = made[0].id
+
+    with ThreadPoolExecutor(1) as pool, database.writing() as rows:
+        forgotten = rows.get_one(Job, first, with_for_update={"of": Job})
+        totals.count(rows.connection(), totals.JOBS, 0)  # the first of what it will do
+        reporting = pool.submit(send, database, backup_body(NOON, name="first"), NOON)
+        until(lambda: _waiting(database) == 1, "the report")
+        jobs.forget(rows, forgotten)
+    assert reporting.result(30)
+    with database.reading() as rows:
+        newest = rows.scalar(select(func.max(Job.id))) or 0
+        assert newest % SLOTS == first % SLOTS
+        assert totals.read(rows)[1] == {**dict.fromkeys(totals.read(rows)[1], 0), "new": SLOTS - 1, "ok": 1}
+
+
+def _waiting(database: Database) -> int:
+    """How many transactions wait for another."""
+    here = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with database.reading() as rows:
+        return int(rows.scalar(text(f"{here} AND wait_event_type = 'Lock'")) or 0)

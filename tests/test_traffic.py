@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -173,6 +174,23 @@ def test_what_can_not_be_written_while_the_database_is_locked_is_kept_and_given_
     assert book.write() == []
     with database.reading() as rows:
         assert len(rows.scalars(select(DeliveryAttempt)).all()) == 2
+
+
+@pytest.mark.sqlite("about its file")
+def test_what_was_sent_while_the_database_was_damaged_is_written_down_when_it_is_whole_again(
+    database: Database,
+) -> None:
+    book = Ledger(database)
+    for each in _ended(database, 2):
+        book.add(each)
+    path = Path(str(database.engine.url.database))
+    database.dispose()
+    aside = path.rename(path.with_suffix(".aside"))
+    path.touch()
+    assert book.write() == []
+    aside.replace(path)
+    assert len(book.write()) == 2
+    assert [each.status for each in deliveries(database)] == ["sent", "sent"]
 
 
 def _again(database: Database) -> list[Ended]:

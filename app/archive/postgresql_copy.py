@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
@@ -180,14 +180,15 @@ def _started(
     """Run a program beside the block; raises _Failed with its words when it does not end well."""
     environ = {**os.environ, "LC_ALL": "C", **variables}
     with tempfile.TemporaryFile() as words:
-        with subprocess.Popen(  # noqa: S603  (a program of ours to choose, no shell)
-            [_program(name), *arguments], stdin=stdin, stdout=stdout, stderr=words, env=environ
-        ) as child:
-            try:
-                yield child
-            except BaseException:
-                child.kill()
-                raise
+        with (
+            subprocess.Popen(  # noqa: S603  (a program of ours to choose, no shell)
+                [_program(name), *arguments], stdin=stdin, stdout=stdout, stderr=words, env=environ
+            ) as child,
+            ExitStack() as unless_done,
+        ):
+            unless_done.callback(child.kill)
+            yield child
+            unless_done.pop_all()
         if child.returncode:
             words.seek(0)
             told = words.read(2000).decode(errors="replace").strip().partition("\n")[0]

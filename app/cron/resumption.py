@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import audit, clock, interval
-from app.db import Database
+from app.db import Database, reason
 
 logger = logging.getLogger(__name__)
 
@@ -48,5 +48,4 @@ class Resumption:
                     trace.before, trace.after = (each.in_words for each in changed)
         except (SQLAlchemyError, OSError, interval.IntervalFileDamaged) as problem:
             self._retry_at = time.monotonic() + RETRY_SECONDS
-            reason = getattr(problem, "orig", None) or problem
-            logger.warning("the end of the disabled time could not be written down: %s", reason)
+            logger.warning("the end of the disabled time could not be written down: %s", reason(problem))
