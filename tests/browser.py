@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.conftest import CHECKOUT, require_tool
 from tests.processes import PASSWORD
@@ -27,6 +27,9 @@ SIZES = {"1280": (1280, 900), "390": (390, 844)}
 SCHEMES = ("light", "dark")
 # Each size and each scheme once, for states of one page; the walk through all pages takes all four.
 OPPOSITES = (("1280", "light"), ("390", "dark"))
+
+# Nothing waits so long but what would fail otherwise: a busy machine takes more than the usual 5 s to show a page.
+expect.set_options(timeout=30_000)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import tempfile
@@ -159,6 +160,7 @@ def test_what_has_arrived_is_taken_however_late(ends: tuple[PatientSocket, socke
 
 def test_a_time_out_that_is_set_holds(ends: tuple[PatientSocket, socket.socket]) -> None:
     patient, client = ends
+    patient._ends_at = math.inf
     for seconds in (0.0, 0.01):
         patient.settimeout(seconds)
         assert patient.gettimeout() == seconds
