@@ -119,6 +119,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.one_database("refused before any database is looked for")
 @pytest.mark.parametrize(("variable", "value"), WRONG)
 @pytest.mark.parametrize("command", [("gunicorn", "wsgi:app"), ("flask", "cron-start")])
 def test_a_wrong_setting_stops_the_process_with_one_line_that_names_it(
