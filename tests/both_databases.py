@@ -2,8 +2,8 @@
 
 Tests without a database, and those marked `sqlite` or `one_database`, are in the first run alone; those that
 ask for `postgres` are in the second alone; all others are in both. `one_database` is for a test that would
-ask the second database nothing but what other tests there ask it: for the same page in other colours, or, with
-a start that is refused before, for nothing at all.
+ask the second database nothing but what other tests there ask it: for the same page in other colours, or for
+nothing at all, with a start that is refused before.
 """
 
 from __future__ import annotations
