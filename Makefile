@@ -20,6 +20,8 @@ export PATH := $(BIN):$(PATH)
 run: $(VENV)/.installed
 	@$(BIN)/honcho start -p $(PORT)
 
+# Compiled once, and not anew in each of the hundreds of processes that tests start.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

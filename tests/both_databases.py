@@ -1,7 +1,9 @@
 """A pytest plugin: one run of the tests is on SQLite, another on PostgreSQL, and neither uses the other.
 
-Tests without a database, and those marked `sqlite`, are in the first run alone; those that ask for `postgres`
-are in the second alone; all others are in both.
+Tests without a database, and those marked `sqlite` or `one_database`, are in the first run alone; those that
+ask for `postgres` are in the second alone; all others are in both. `one_database` is for a test that would
+ask the second database nothing but what other tests there ask it: for the same page in other colours, or for
+nothing at all, with a start that is refused before.
 """
 
 from __future__ import annotations
@@ -89,11 +91,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def kinds_of(item: pytest.Item) -> set[str]:
     """The runs in which a test takes part."""
-    if item.get_closest_marker("sqlite"):
+    if _is_marked(item):
         return {SQLITE}
     if "postgres" in getattr(item, "fixturenames", ()):
         return {POSTGRESQL}
     return {SQLITE, POSTGRESQL} if _uses_database(item) else {SQLITE}
+
+
+def _is_marked(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("sqlite", "one_database"))
 
 
 def _uses_database(item: pytest.Item) -> bool:
@@ -147,7 +153,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     files = taken(item)
     if RUN.postgres:
         assert not files, f"an SQLite database in the run on PostgreSQL: {files}"
-    elif POSTGRESQL not in kinds_of(item) and not item.get_closest_marker("sqlite"):
+    elif POSTGRESQL not in kinds_of(item) and not _is_marked(item):
         assert not files, f"uses a database, so it must run on both, see tests/both_databases.py: {files}"
 
 

@@ -20,7 +20,7 @@ from tests import databases
 from tests.conftest import CHECKOUT, unused_port
 
 PASSWORD = "correct horse battery"
-START_SECONDS = 30
+START_SECONDS = 60
 # A worker that is told to stop in the moment it is born misses it; gunicorn repeats itself after 30 s.
 STOP_SECONDS = 45
 

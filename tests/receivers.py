@@ -30,7 +30,7 @@ def refused_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Poll until the condition holds; AssertionError when it never does."""
     ends = time.monotonic() + seconds
     while not condition():
@@ -113,6 +113,16 @@ def slow(seconds: float) -> Behaviour:
     def behave(handler: Handler) -> None:
         if not handler.wait(seconds):
             handler.answer(200, b"")
+
+    return behave
+
+
+def held() -> Behaviour:
+    """Answers 200, but only when the receiver lets go."""
+
+    def behave(handler: Handler) -> None:
+        handler.wait()
+        handler.answer(200, b"")
 
     return behave
 
@@ -282,7 +292,7 @@ class SmtpReceiver:
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         self._thread.start()
-        assert started.wait(5), "the mail server did not start"
+        assert started.wait(60), "the mail server did not start"
         return self
 
     def _run(self, started: threading.Event) -> None:

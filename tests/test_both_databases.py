@@ -11,10 +11,15 @@ from sqlalchemy import select
 from app import clock
 from app.db import Database
 from app.models import ApiKey
-from tests import both_databases
+from tests import both_databases, order
+from tests.conftest import TESTS
 from tests.processes import Veilleur
 from tests.stage import new_database
 from tests.web import site
+
+
+def test_the_files_that_are_begun_first_are_there() -> None:
+    assert [each for each in order.LONGEST if not (TESTS / each).is_file()] == []
 
 
 @pytest.fixture

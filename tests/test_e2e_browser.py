@@ -48,9 +48,9 @@ def test_an_interval_chosen_in_the_form_is_in_force_at_once(visitor: Visitor, ve
     page.get_by_role("button", name="Save", exact=True).first.click()
     expect(page.get_by_text("Saved. In force: Every 5 minutes.")).to_be_visible()
     expect(page.get_by_label("Every 5 minutes")).to_be_checked()
-    health = requests.get(f"{veilleur.url}/api/cron/health", timeout=5).json()
+    health = requests.get(f"{veilleur.url}/api/cron/health", timeout=30).json()
     assert health["interval"] == "5min"
-    config = requests.get(f"{veilleur.url}/api/cron-config", timeout=5).json()
+    config = requests.get(f"{veilleur.url}/api/cron-config", timeout=30).json()
     assert config == {"cronExpression": "*/5 * * * *", "enabled": True}
     planned = clock.from_iso(health["nextRunTimes"]["overdue-backup-check"])
     assert planned - clock.utcnow() <= timedelta(minutes=5)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import select, update
 
-from app import clock
+from app import clock, jobs
+from app.models import Job, User
 from tests import factories, fleet
 from tests.browser import OPPOSITES, Visitor, chromium, look, visit
 from tests.processes import Veilleur, until
@@ -26,12 +27,24 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def veilleur(tmp_path: Path) -> Iterator[Veilleur]:
-    installed = Veilleur(tmp_path, {"VEILLEUR_TIMEZONE": "Europe/Paris"})
-    with installed.web() as web:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
+    made = Veilleur(tmp_path_factory.mktemp("dashboard"), {"VEILLEUR_TIMEZONE": "Europe/Paris"})
+    with made.web() as web:
         until(lambda: "api_key=" in web.output, "the upload key")
-        yield installed
+        yield made
+
+
+@pytest.fixture
+def veilleur(installed: Veilleur) -> Veilleur:
+    """Without the jobs of the test before, and with the layout that a new installation has."""
+    database = installed.database()
+    with database.writing() as rows:
+        for job in rows.scalars(select(Job)).all():
+            jobs.forget(rows, job)
+        rows.execute(update(User).values(layout=None))
+    database.dispose()
+    return installed
 
 
 def upload(veilleur: Veilleur, name: str, **changes: object) -> None:

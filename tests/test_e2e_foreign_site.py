@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
-from tests.browser import ARGUMENTS
-from tests.conftest import require_tool
+from tests.browser import chromium
 from tests.processes import PASSWORD, Veilleur
 from tests.receivers import HttpReceiver, ok
 from tests.test_injection import HOSTILE, failed_report
@@ -35,11 +34,8 @@ TARGETS = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = require_tool("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +155,8 @@ def test_hostile_names_run_nothing_and_load_nothing(context: BrowserContext, vei
         assert page.goto(veilleur.url + path).status == 200  # type: ignore[union-attr]
         report = page.locator("a[href*='/reports/']")
         if report.count():
-            report.first.click()
-            page.wait_for_load_state()
+            with page.expect_navigation():
+                report.first.click()
     assert wrong == []
     page.close()
 

@@ -13,14 +13,13 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 from tests import tour
-from tests.browser import SCHEMES, SCREENSHOTS, SIZES, Visitor, chromium
+from tests.browser import SIZES, VARIANTS, Visitor, chromium, take_picture
 from tests.conftest import CHECKOUT
 from tests.processes import PASSWORD, Veilleur
 from tests.tour import ADMINISTRATOR, STRANGER, Guide, PageOfTour
 from tests.web import Site, opened
 
 BUILD = CHECKOUT / "build"
-PICTURES = SCREENSHOTS / "tour"
 MOST_QUERIES = 25
 MOST_BYTES = 150_000
 _ZONE = {"VEILLEUR_TIMEZONE": "Europe/Paris"}
@@ -162,23 +161,21 @@ def problems_of(page: Page, scheme: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "scheme"), VARIANTS)
 def test_every_page_is_accessible_and_fits_the_screen(
     browser: Browser, veilleur: Veilleur, pages: list[PageOfTour], size: str, scheme: str
 ) -> None:
-    PICTURES.mkdir(parents=True, exist_ok=True)
     variant, problems = f"{size}-{scheme}", []
     with party(browser, veilleur.url, variant) as group:
         for each in pages:
             page = group.open(each)
-            page.screenshot(path=PICTURES / f"{each.name}-{variant}.png", full_page=True)
+            take_picture(page, f"tour/{each.name}-{variant}")
             page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
             problems += [f"{each.name} {variant}: {what}" for what in problems_of(page, scheme)]
         problems += group.wrong()
         # Only now: the browser itself logs an answer of 404 as an error.
         page = group.visitor(ADMINISTRATOR).go("/no-such-page")
-        page.screenshot(path=PICTURES / f"error-{variant}.png", full_page=True)
+        take_picture(page, f"tour/error-{variant}")
         problems += [f"error {variant}: {what}" for what in problems_of(page, scheme)]
     assert problems == []
 

@@ -29,7 +29,7 @@ def veilleur(tmp_path: Path) -> Veilleur:
 
 
 def get(url: str) -> requests.Response:
-    return requests.get(url, timeout=10)
+    return requests.get(url, timeout=30)
 
 
 # --- both processes
@@ -50,10 +50,10 @@ def test_web_and_cron_start_together_on_an_empty_folder_and_find_each_other(veil
 def test_the_printed_key_is_taken_and_the_password_works(veilleur: Veilleur) -> None:
     with veilleur.web():
         upload = f"{veilleur.url}/api/upload?api_key={veilleur.upload_key()}"
-        assert requests.post(upload, data=b"{}", timeout=10).status_code == 400
-        assert requests.post(upload + "x", data=b"{}", timeout=10).status_code == 401
+        assert requests.post(upload, data=b"{}", timeout=30).status_code == 400
+        assert requests.post(upload + "x", data=b"{}", timeout=30).status_code == 401
         login = requests.post(
-            f"{veilleur.url}/api/auth/login", json={"username": "admin", "password": PASSWORD}, timeout=10
+            f"{veilleur.url}/api/auth/login", json={"username": "admin", "password": PASSWORD}, timeout=30
         )
         assert login.status_code == 200
 
@@ -101,7 +101,7 @@ def test_workers_have_connections_of_their_own_after_the_fork(veilleur: Veilleur
 def test_a_forwarded_scheme_is_not_believed_without_a_trusted_proxy(veilleur: Veilleur) -> None:
     told = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on", "X-Forwarded-For": "203.0.113.9"}
     with veilleur.web():
-        answer = requests.get(f"{veilleur.url}/api/csrf", headers=told, timeout=10)
+        answer = requests.get(f"{veilleur.url}/api/csrf", headers=told, timeout=30)
     assert "session" in answer.headers["Set-Cookie"]
     assert "Secure" not in answer.headers["Set-Cookie"]
 
@@ -119,6 +119,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.one_database("refused before any database is looked for")
 @pytest.mark.parametrize(("variable", "value"), WRONG)
 @pytest.mark.parametrize("command", [("gunicorn", "wsgi:app"), ("flask", "cron-start")])
 def test_a_wrong_setting_stops_the_process_with_one_line_that_names_it(
@@ -174,7 +175,7 @@ def test_connections_that_bring_nothing_do_not_hold_up_a_stop(tmp_path: Path) ->
         for _number in range(4):
             idle.enter_context(socket.create_connection(("127.0.0.1", here.port)))
         # When this one is answered, those before it were put aside to where they cost no thread.
-        assert requests.get(f"{here.url}/api/ping", timeout=10).ok
+        assert requests.get(f"{here.url}/api/ping", timeout=30).ok
         os.kill(web.child.pid, signal.SIGTERM)
         until(lambda: web.child.poll() is not None, "the end", seconds=15)
         assert web.child.returncode == 0
@@ -190,7 +191,7 @@ def test_a_worker_that_is_just_being_born_hears_the_stop_signal(
         until(mark.exists, "the first worker")
         os.killpg(web.child.pid, number)
         # The one that hears nothing is killed after its whole grace time, which honcho does not wait for.
-        assert web.child.wait(5) == 0
+        assert web.child.wait(20) == 0
 
 
 # --- the Procfile, as `make run` starts it
