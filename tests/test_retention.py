@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import delete, event, func, insert, select
 
 from app import clearing, retention
 from app.db import Base, Database
@@ -172,6 +172,31 @@ def test_task_runs_go_after_90_days_but_the_last_of_each_task_stays(database: Da
         session.add(TaskRun(id=9, task="a", cause="manual", started_at=ago(90.5)))
     assert remove(database)["task runs"] == 3
     assert ids(database, TaskRun) == [2, 4]
+
+
+@pytest.mark.sqlite("counts the steps of its machine")
+def test_old_runs_go_at_the_same_cost_however_many_stay(database: Database) -> None:
+    assert _steps_of_deleting_runs(database, 3000) < 2 * _steps_of_deleting_runs(database, 30)
+
+
+def _steps_of_deleting_runs(database: Database, kept: int) -> int:
+    steps = [0]
+
+    def step() -> int:
+        steps[0] += 1
+        return 0
+
+    with database.writing() as session:
+        session.execute(delete(TaskRun))
+        runs = [
+            {"task": "a", "cause": "schedule", "started_at": ago(days), "finished_at": ago(days)}
+            for days in [91] * 30 + [1] * kept
+        ]
+        session.execute(insert(TaskRun), runs)
+    database.dispose()
+    event.listen(database.engine, "connect", lambda raw, _record: raw.set_progress_handler(step, 1))
+    assert remove(database)["task runs"] == 30
+    return steps[0]
 
 
 def test_expired_sessions_and_forgotten_wrong_passwords_go(database: Database) -> None:
