@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Self, cast
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, select, update
 
 from app.models import Job, JobSchedule, Server
 from app.prepared import Prepared
@@ -32,6 +32,8 @@ _READ = ("id", "server_id", *_MOVED, "tolerance_seconds", "reminder", "paused_at
 _SCHEDULE = ("source", "repeat", "days", "zone", "anchor_at")
 
 # Built once: building a statement costs more than asking it.
+_IS_IT = and_(_SERVERS.c.machine_id == bindparam("machine"), _JOBS.c.backup_id == bindparam("backup"))
+_LOCK = Prepared(select(_JOBS.c.id).join_from(_JOBS, _SERVERS).where(_IS_IT).with_for_update(of=_JOBS))
 _FIND = Prepared(
     select(
         *(_JOBS.c[name] for name in _READ),
@@ -40,8 +42,7 @@ _FIND = Prepared(
     )
     .join_from(_JOBS, _SERVERS, _JOBS.c.server_id == _SERVERS.c.id)
     .join(_SCHEDULES, _SCHEDULES.c.job_id == _JOBS.c.id, isouter=True)
-    .where(_SERVERS.c.machine_id == bindparam("machine"), _JOBS.c.backup_id == bindparam("backup"))
-    .with_for_update(of=_JOBS)
+    .where(_IS_IT)
 )
 _RENAME_SERVER = Prepared(update(_SERVERS).where(_SERVERS.c.id == bindparam("number")), ["name"])
 _moved = attrgetter(*_MOVED)
@@ -125,6 +126,9 @@ class KnownJob:
 
 def find(connection: Connection, machine_id: str, backup_id: str) -> KnownJob | None:
     """The job, locked until the transaction ends."""
+    # Before it is read: where PostgreSQL waits for one row, it has read the others as they were before.
+    if connection.dialect.name == "postgresql":
+        _LOCK.run(connection, {"machine": machine_id, "backup": backup_id})
     rows = _FIND.run(connection, {"machine": machine_id, "backup": backup_id})
     return KnownJob._of(rows) if rows else None
 

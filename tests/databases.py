@@ -211,3 +211,10 @@ def impatient(database: Database, seconds: float = 0.05) -> Database:
     if database.is_sqlite:
         return database.waiting(seconds)
     return Database(database.engine.url.render_as_string(hide_password=False), wait_seconds=seconds)
+
+
+def waiting_count(database: Database) -> int:
+    """How many transactions wait for another one; PostgreSQL only."""
+    here = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with database.reading() as rows:
+        return int(rows.scalar(text(f"{here} AND wait_event_type = 'Lock'")) or 0)

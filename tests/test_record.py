@@ -15,6 +15,8 @@ from app.db import Database
 from app.models import Job, JobSchedule, QuarantinedBody, Report, ReportBody, Server, Total
 from app.reports import UnusableReport
 from app.upload import Body, Sender
+from tests import databases
+from tests.processes import until
 from tests.stage import NOON, POLICY, SAMPLES, SENDER, alert_kinds, backup_body, only_job, send
 
 HOUR = timedelta(hours=1)
@@ -246,20 +248,32 @@ def test_a_typed_schedule_takes_over_where_the_client_declares_nothing(database:
     send(database, backup_body(NOON), NOON)
     with database.writing() as rows:
         job = rows.scalars(select(Job)).one()
-        rows.add(
-            JobSchedule(
-                job_id=job.id,
-                source="typed",
-                repeat="1W",
-                days="",
-                zone="UTC",
-                anchor_at=NOON - DAY,
-                set_at=NOON,
-            )
-        )
+        rows.add(_typed(job, "1W", NOON - DAY))
         record.schedule_changed(rows, job, POLICY, NOON)
     job = only_job(database)
     assert (job.expected_source, job.expected_at) == ("typed", NOON + 6 * DAY)
+
+
+@pytest.mark.usefixtures("postgres")
+def test_a_report_that_waits_for_a_schedule_to_be_saved_goes_by_it(database: Database) -> None:
+    send(database, backup_body(NOON), NOON)
+    later = NOON + 3 * HOUR
+    with ThreadPoolExecutor(1) as pool:
+        with database.writing() as rows:
+            job = rows.scalars(select(Job).with_for_update(of=Job)).one()
+            rows.add(_typed(job, "1D", NOON))
+            record.schedule_changed(rows, job, POLICY, later)
+            rows.flush()
+            reporting = pool.submit(send, database, backup_body(later), later)
+            until(lambda: databases.waiting_count(database) == 1, "the report")
+        assert reporting.result(30)
+    assert only_job(database).expected_source == "typed"
+
+
+def _typed(job: Job, repeat: str, anchor_at: datetime) -> JobSchedule:
+    return JobSchedule(
+        job_id=job.id, source="typed", repeat=repeat, days="", zone="UTC", anchor_at=anchor_at, set_at=NOON
+    )
 
 
 def test_a_paused_job_says_nothing_and_wakes_at_its_end(database: Database) -> None:

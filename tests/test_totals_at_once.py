@@ -6,13 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from app import jobs, retention, summary, totals
 from app.db import Database
 from app.models import Job, Report, Server
 from app.totals import SLOTS
-from tests import factories
+from tests import databases, factories
 from tests.processes import until
 from tests.stage import NOON, backup_body, send
 
@@ -70,17 +70,10 @@ def test_a_first_report_and_a_job_that_is_forgotten_never_wait_for_each_other(da
         forgotten = rows.get_one(Job, first, with_for_update={"of": Job})
         totals.count(rows.connection(), totals.JOBS, 0)  # the first of what it will do
         reporting = pool.submit(send, database, backup_body(NOON, name="first"), NOON)
-        until(lambda: _waiting(database) == 1, "the report")
+        until(lambda: databases.waiting_count(database) == 1, "the report")
         jobs.forget(rows, forgotten)
     assert reporting.result(30)
     with database.reading() as rows:
         newest = rows.scalar(select(func.max(Job.id))) or 0
         assert newest % SLOTS == first % SLOTS
         assert totals.read(rows)[1] == {**dict.fromkeys(totals.read(rows)[1], 0), "new": SLOTS - 1, "ok": 1}
-
-
-def _waiting(database: Database) -> int:
-    """How many transactions wait for another."""
-    here = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    with database.reading() as rows:
-        return int(rows.scalar(text(f"{here} AND wait_event_type = 'Lock'")) or 0)
