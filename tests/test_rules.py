@@ -56,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
         "allocation",
         "apart",
     },
-    "storage": {"extensions", "db", "group_commit", "prepared", "sqlite", "models", "schema"},
+    "storage": {"extensions", "db", "group_commit", "together", "prepared", "sqlite", "models", "schema"},
     "work": {
         "record",
         "checks",
