@@ -20,6 +20,7 @@ from app.clock import utcnow
 from app.web_server import PatientSocket, TooSlow
 from tests.fake_cron import FakeCron
 from tests.processes import Veilleur
+from tests.statements import noted
 from tests.web import Site, site
 
 HEAD, BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", b"body"
@@ -86,7 +87,7 @@ def test_who_is_logged_in_is_one_query(here: Site) -> None:
         user = accounts.add_user(rows, "another", "correct horse battery", "viewer", now)
         rows.flush()
         token = accounts.open_session(rows, user, address="", now=now, hours=1)
-    with counted(here, "before_cursor_execute") as statements, here.database.reading() as rows:
+    with noted(here.database) as statements, here.database.asking() as rows:
         identity, _old = accounts.identify(rows, token, now)
     assert identity is not None
     assert identity.username == "another"
