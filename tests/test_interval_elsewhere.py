@@ -195,7 +195,7 @@ def test_the_cron_services_of_other_machines_are_told_as_well(tmp_path: Path) ->
         assert answer.json == {"success": True}
         assert [each.json()["interval"] for each in (*own.requests, *peer.requests)] == ["5min", "5min"]
         for each in here.app.extensions["cron_peers"]:
-            each._adapter().close()
+            each.close()
 
 
 # Two machines

@@ -537,9 +537,9 @@ def test_an_endless_answer_ends_at_the_deadline(
     assert client.get("echo").status == 200
 
 
-def test_one_post_may_have_a_deadline_of_its_own(client: CronClient) -> None:
+def test_what_is_told_has_a_deadline_of_its_own(client: CronClient) -> None:
     with pytest.raises(CronServiceUnavailable, match=r"within 0\.2 s"):
-        client.post("drips_header", deadline_seconds=0.2)
+        client.tell("drips_header", b"", "text/plain", deadline_seconds=0.2)
 
 
 def test_a_service_that_never_accepts_is_given_up() -> None:
@@ -560,7 +560,7 @@ def test_many_threads_are_each_cut_at_their_own_deadline(client: CronClient, cro
 
     def call(deadline_seconds: float) -> None:
         try:
-            client.post("drips_header", deadline_seconds=deadline_seconds)
+            client.tell("drips_header", b"", "text/plain", deadline_seconds=deadline_seconds)
         except CronServiceUnavailable as error:
             outcomes.append(str(error))
 

@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str]] = {
         "ownership",
         "notify",
         "cron_client",
+        "cron_line",
         "log_lines",
         "web_server",
         "allocation",
