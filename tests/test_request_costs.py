@@ -81,6 +81,14 @@ def test_a_save_is_two_writes_to_the_disk_and_one_commit(here: Site, monkeypatch
     assert name == folder, "the new name is on the disk last"
 
 
+def test_saves_go_on_to_the_cron_service_on_one_connection(here: Site, cron: FakeCron) -> None:
+    admin = here.administrator()
+    for value in ("5min", "1hour", "20min"):
+        assert admin.post("/api/cron-config", json={"interval": value}).json == {"success": True}
+    assert [each.target for each in cron.arrived] == ["/reload-config"] * 3
+    assert cron.connections == 1
+
+
 def test_who_is_logged_in_is_one_query(here: Site) -> None:
     now = utcnow()
     with here.database.writing() as rows:
