@@ -192,7 +192,7 @@ def _read_identity() -> Identity | None:
     if not isinstance(token, str):
         return None
     now = clock.utcnow()
-    with database().reading() as rows:
+    with database().asking() as rows:
         identity, old = accounts.identify(rows, token, now)
     if identity is not None and old:
         _renew(token, now)

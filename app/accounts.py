@@ -36,6 +36,7 @@ _SEEN_EVERY = timedelta(minutes=5)
 _CLEAR_CHARACTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
 
 
+_SESSIONS, _USERS = cast(Table, UserSession.__table__), cast(Table, User.__table__)
 # Every report asks it.
 _BY_HASH = Prepared(
     select(
@@ -225,30 +226,30 @@ def close_session(session: Session, token: str) -> None:
     session.execute(delete(UserSession).where(UserSession.token_hash == digest(token)))
 
 
-# One query of columns: it comes before every request of whoever is logged in.
-_HOLDER = (
+# It comes before every request of whoever is logged in.
+_HOLDER = Prepared(
     select(
-        UserSession.expires_at,
-        UserSession.seen_at,
-        User.id,
-        User.username,
-        User.role,
-        User.language,
-        User.timezone,
-        User.layout,
-        User.password_is_initial,
+        _SESSIONS.c.expires_at,
+        _SESSIONS.c.seen_at,
+        _USERS.c.id,
+        _USERS.c.username,
+        _USERS.c.role,
+        _USERS.c.language,
+        _USERS.c.timezone,
+        _USERS.c.layout,
+        _USERS.c.password_is_initial,
     )
-    .join(UserSession.user)
-    .where(UserSession.token_hash == bindparam("token_hash"))
+    .join_from(_SESSIONS, _USERS)
+    .where(_SESSIONS.c.token_hash == bindparam("token_hash"))
 )
 
 
-def identify(session: Session, token: str, now: datetime) -> tuple[Identity | None, bool]:
+def identify(rows: Connection, token: str, now: datetime) -> tuple[Identity | None, bool]:
     """Who holds the session token, and whether it is time to call `renew`."""
-    row = session.execute(_HOLDER, {"token_hash": digest(token)}).first()
-    if row is None or row.expires_at <= now:
-        return None, False
-    return Identity(*row[2:]), now - row.seen_at > _SEEN_EVERY
+    for expires_at, seen_at, *holder in _HOLDER.run(rows, {"token_hash": digest(token)}):
+        if expires_at > now:
+            return Identity(*holder), now - seen_at > _SEEN_EVERY
+    return None, False
 
 
 def renew(session: Session, token: str, now: datetime, hours: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from flask import Flask
 from flask_babel import Babel
 
-from app import commands
+from app import commands, interval_saving
 from app.cron_client import CronClient
 from app.db import EXTENSION, SHORT_WAIT_SECONDS, Database
 from app.interval import FILE_NAME, Reader
@@ -32,6 +32,7 @@ def create_core(
     app.extensions["chosen_settings"] = Current(app.extensions[EXTENSION], settings)
     app.extensions["spool"] = Spool(settings.instance_path, settings.spool_max_bytes)
     app.extensions["interval"] = Reader(settings.instance_path / FILE_NAME)
+    app.extensions[interval_saving.EXTENSION] = interval_saving.saves()
     app.extensions["cron_client"] = _cron_client(settings, settings.cron_service_url)
     app.extensions["cron_peers"] = [_cron_client(settings, each) for each in settings.cron_peers]
     Babel(app, locale_selector=locale_selector, timezone_selector=timezone_selector)

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import threading
-import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError
+
+from app.cron_line import Adapter, Exchange, Lines
 
 _PATH = re.compile(r"[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*")
 _LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -69,21 +62,30 @@ class CronClient:
         self._read_seconds = read_seconds
         self._write_seconds = write_seconds
         self._answer_limit_bytes = answer_limit_bytes
-        self._lines = _Lines()
+        self._lines = Lines()
 
     def get(self, path: str, query: bytes = b"") -> Answer:
         """Raises CronServiceUnavailable, and ValueError for a path that safe_path refuses."""
         request = self._prepared("GET", path, query)
         with self._exchange(self._read_seconds) as exchange:
-            try:
-                response = self._send(request, exchange)
-            except requests.ConnectionError:
-                # The service closed the idle connection as we took it up: a fresh one deserves a try.
-                if exchange.expired or not exchange.on_used_connection:
-                    raise
-                self._adapter().close()
-                response = self._send(request, exchange)
-            return self._received(response, exchange)
+            return self._exchanged(request, exchange, self._adapter())
+
+    def tell(self, path: str, body: bytes, content_type: str, *, deadline_seconds: float) -> Answer:
+        """A post of what does no harm when it arrives twice, on a connection that is kept for all threads."""
+        request = self._prepared("POST", path, b"", body, content_type)
+        with self._exchange(deadline_seconds) as exchange:
+            return self._exchanged(request, exchange, self._own_lines().of_all_threads)
+
+    def _exchanged(self, request: requests.PreparedRequest, exchange: Exchange, adapter: Adapter) -> Answer:
+        try:
+            response = self._send(request, exchange, adapter)
+        except requests.ConnectionError:
+            # The service closed the idle connection as we took it up: a fresh one deserves a try.
+            if exchange.expired or not exchange.on_used_connection:
+                raise
+            adapter.close()
+            response = self._send(request, exchange, adapter)
+        return self._received(response, exchange)
 
     def post(
         self,
@@ -91,16 +93,14 @@ class CronClient:
         query: bytes = b"",
         body: bytes = b"",
         content_type: str | None = None,
-        *,
-        deadline_seconds: float | None = None,
     ) -> Answer:
-        """As get, within write_seconds or the given deadline; sent once, whatever happens to it."""
+        """As get, within write_seconds; sent once, whatever happens to it."""
         request = self._prepared("POST", path, query, body, content_type)
-        seconds = self._write_seconds if deadline_seconds is None else deadline_seconds
-        with self._exchange(seconds) as exchange:
+        with self._exchange(self._write_seconds) as exchange:
             # Without an idle connection there is none that could be stale.
-            self._adapter().close()
-            return self._received(self._send(request, exchange), exchange)
+            adapter = self._adapter()
+            adapter.close()
+            return self._received(self._send(request, exchange, adapter), exchange)
 
     def _prepared(
         self, method: str, path: str, query: bytes, body: bytes = b"", content_type: str | None = None
@@ -117,15 +117,17 @@ class CronClient:
         request.url = f"{self.base_url}/{path}" + _query_part(query)
         return request
 
-    def _send(self, request: requests.PreparedRequest, exchange: _Exchange) -> requests.Response:
+    def _send(
+        self, request: requests.PreparedRequest, exchange: Exchange, adapter: Adapter
+    ) -> requests.Response:
         left_seconds = exchange.left_seconds()
         exchange.on_used_connection = True
         # Not through the session, which would look for redirects, cookies and hooks in every answer.
-        return self._adapter().send(
+        return adapter.send(
             request, stream=True, timeout=(min(self._connect_seconds, left_seconds), left_seconds)
         )
 
-    def _received(self, response: requests.Response, exchange: _Exchange) -> Answer:
+    def _received(self, response: requests.Response, exchange: Exchange) -> Answer:
         with response:
             # Headers, like a body without a length, seem to end where their connection is cut.
             exchange.left_seconds()
@@ -151,8 +153,8 @@ class CronClient:
         return _inflated(bytes(body), self._answer_limit_bytes)
 
     @contextmanager
-    def _exchange(self, seconds: float) -> Iterator[_Exchange]:
-        with self._own_lines().reaper.watching(_Exchange(seconds)) as exchange:
+    def _exchange(self, seconds: float) -> Iterator[Exchange]:
+        with self._own_lines().reaper.watching(Exchange(seconds)) as exchange:
             try:
                 yield exchange
             except (OSError, ValueError, OverflowError, HTTPError, zlib.error) as error:
@@ -161,14 +163,19 @@ class CronClient:
                 why = f"no whole answer within {seconds:g} s" if is_late else repr(error)
                 raise CronServiceUnavailable(why) from error
 
-    def _own_lines(self) -> _Lines:
+    def _own_lines(self) -> Lines:
         # A fork copies open connections and the locks of threads that do not run in the child.
         if self._lines.process_id != os.getpid():
-            self._lines = _Lines()
+            self._lines = Lines()
         return self._lines
 
-    def _adapter(self) -> _Adapter:
+    def _adapter(self) -> Adapter:
         return self._own_lines().of_thread.adapter
+
+    def close(self) -> None:
+        """Let go of the connections that this thread could use."""
+        self._adapter().close()
+        self._own_lines().of_all_threads.close()
 
 
 def _plain(header: str | None) -> str | None:
@@ -195,156 +202,3 @@ def _inflated(body: bytes, limit_bytes: int) -> bytes:
     if not inflater.eof:
         raise CronServiceUnavailable("a compressed answer that is cut off")
     return plain
-
-
-class _Exchange:
-    """One request and its answer, with a handle by which its connection can be cut at the deadline."""
-
-    def __init__(self, seconds: float) -> None:
-        self.ends_at = time.monotonic() + seconds
-        self.expired = False
-        self.on_used_connection = False
-        self._lock = threading.Lock()
-        self._handle: socket.socket | None = None
-
-    def left_seconds(self) -> float:
-        left = self.ends_at - time.monotonic()
-        if self.expired or left <= 0:
-            raise requests.Timeout
-        return left
-
-    def hold(self, connection: socket.socket) -> None:
-        self.let_go()
-        # A duplicate, because the number of a socket closed meanwhile may belong to another file.
-        handle = socket.socket(
-            connection.family, connection.type, connection.proto, fileno=os.dup(connection.fileno())
-        )
-        with self._lock:
-            self._handle = handle
-        if self.expired:
-            self.cut()
-
-    def cut(self) -> None:
-        with self._lock, suppress(OSError):
-            self.expired = True
-            if self._handle:
-                self._handle.shutdown(socket.SHUT_RDWR)
-
-    def let_go(self) -> None:
-        with self._lock:
-            if self._handle:
-                self._handle.close()
-            self._handle = None
-
-
-class _Reaper:
-    """Cuts exchanges at their deadline, on a thread that lives only while there is something to watch.
-
-    A read time-out counts anew with every octet, so it never ends an answer that trickles in.
-    """
-
-    def __init__(self) -> None:
-        self._exchanges: set[_Exchange] = set()
-        self._earlier = threading.Condition()
-        self._wakes_at: float | None = None
-
-    @contextmanager
-    def watching(self, exchange: _Exchange) -> Iterator[_Exchange]:
-        self._add(exchange)
-        _of_thread.exchange = exchange
-        try:
-            yield exchange
-        finally:
-            _of_thread.exchange = None
-            with self._earlier:
-                self._exchanges.discard(exchange)
-            exchange.let_go()
-
-    def _add(self, exchange: _Exchange) -> None:
-        with self._earlier:
-            self._exchanges.add(exchange)
-            if self._wakes_at is None:
-                threading.Thread(target=self._watch, name="cron-client-deadlines", daemon=True).start()
-                self._wakes_at = exchange.ends_at
-            elif exchange.ends_at < self._wakes_at:
-                self._earlier.notify()
-
-    def _watch(self) -> None:
-        with self._earlier:
-            while self._exchanges:
-                self._wakes_at = min(exchange.ends_at for exchange in self._exchanges)
-                self._earlier.wait(max(0.0, self._wakes_at - time.monotonic()))
-                now = time.monotonic()
-                for exchange in [each for each in self._exchanges if each.ends_at <= now]:
-                    self._exchanges.discard(exchange)
-                    exchange.cut()
-            self._wakes_at = None
-
-
-_of_thread = threading.local()
-
-
-class _Connection(HTTPConnection):
-    """Tells the thread's exchange which socket it uses."""
-
-    def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
-        _of_thread.exchange.on_used_connection = False
-        _of_thread.exchange.hold(connection)
-        return connection
-
-    def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            _of_thread.exchange.hold(self.sock)
-        super().putrequest(*args, **kwargs)
-
-
-class _TLSConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
-class _Adapter(HTTPAdapter):
-    """The way of requests to one address alone: it knows no environment, no cookies and no redirects."""
-
-    _pool: ConnectionPool | None = None  # always the same, so it is looked up once
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
-        self._pool = self._pool or super().get_connection_with_tls_context(*args, **kwargs)
-        return self._pool
-
-    def close(self) -> None:
-        self._pool = None
-        super().close()
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """With what is asked for here; cookies are never looked at."""
-        response = requests.Response()
-        response.status_code, response.raw = resp.status, resp
-        response.headers = CaseInsensitiveDict(resp.headers)
-        return response
-
-
-class _OfThread(threading.local):
-    def __init__(self) -> None:
-        self.adapter = _Adapter(pool_connections=1, pool_maxsize=1)
-
-
-class _Lines:
-    """What belongs to one process: an adapter for each thread, and the reaper."""
-
-    def __init__(self) -> None:
-        self.process_id = os.getpid()
-        self.of_thread = _OfThread()
-        self.reaper = _Reaper()

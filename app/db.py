@@ -159,7 +159,7 @@ class Database:
             yield session
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[Connection]:
+    def changing(self) -> Iterator[Connection]:
         """As `writing`, without the ORM."""
         with self._in_place(), self._writer.begin() as connection:
             yield connection
@@ -188,8 +188,8 @@ class Database:
         PostgreSQL joins commits by itself. When another work fails, this one may be called a second time.
         """
         if self.is_sqlite:
-            return self._group.run(self._changing, work)
-        with self._changing() as connection:
+            return self._group.run(self.changing, work)
+        with self.changing() as connection:
             return work(connection)
 
     def forget_connections(self) -> None:

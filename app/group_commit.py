@@ -2,97 +2,52 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from app.together import Ticket, Together
+
 T = TypeVar("T")
 Writing = Callable[[], AbstractContextManager[Connection]]
+_Ticket = Ticket[Callable[[Connection], Any]]
 
 MOST_TOGETHER = 64
 
 
-class _Interrupted(Exception):
-    """The thread that did the work of all was ended in the middle of it."""
-
-
-class _Ticket(Generic[T]):
-    """One write that waits: what it is, and what came of it. As a context it keeps an error for its owner."""
-
-    def __init__(self, work: Callable[[Connection], T]) -> None:
-        self.work = work
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.is_done = False
-
-    def __enter__(self) -> _Ticket[T]:
-        return self
-
-    def __exit__(
-        self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> bool:
-        if isinstance(error, Exception):
-            self.error = error
-            return True
-        return False
-
-    def result(self) -> T:
-        if self.error is not None:
-            raise self.error
-        value: T = self.value
-        return value
-
-
 class GroupCommit:
-    """For the threads of one process. There is no thread of its own: the first of those that wait does the
-    work of all. One that fails takes nothing of the others with it: then all is undone and done once more,
-    each in a savepoint, so a work may be called twice. To have savepoints always would cost all of them more.
+    """For the threads of one process. One that fails takes nothing of the others with it: then all is undone
+    and done once more, each in a savepoint, so a work may be called twice. To have savepoints always would
+    cost all of them more.
     """
 
     def __init__(self, ends_all: Callable[[Exception], bool]) -> None:
         """`ends_all` tells an error of the database from one of a single write."""
         self._ends_all = ends_all
-        self._queue: list[_Ticket[Any]] = []
-        self._queue_lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._together: Together[Callable[[Connection], Any]] = Together(MOST_TOGETHER)
 
     def run(self, writing: Writing, work: Callable[[Connection], T]) -> T:
         """What `work` returns, once it is committed; or its error, or that of the commit."""
-        ticket = _Ticket(work)
-        with self._queue_lock:
-            self._queue.append(ticket)
-        with self._turn:
-            while not ticket.is_done:
-                self._commit(writing, self._next_together())
-        return ticket.result()
+        value: T = self._together.run(work, partial(self._commit, writing))
+        return value
 
-    def _next_together(self) -> list[_Ticket[Any]]:
-        with self._queue_lock:
-            together, self._queue = self._queue[:MOST_TOGETHER], self._queue[MOST_TOGETHER:]
-        return together
-
-    def _commit(self, writing: Writing, together: Sequence[_Ticket[Any]]) -> None:
-        shared: _Ticket[None] = _Ticket(lambda _connection: None)
-        try:
-            with shared, writing() as connection:
-                for each in together:
-                    each.value = each.work(connection)
-            if shared.error is not None and len(together) > 1 and not self._ends_all(shared.error):
-                shared.error = None
-                with shared, writing() as connection:
-                    for each in together:
-                        self._attempt(connection, each)
-            shared.is_done = True  # after the commit: what ends the thread inside it is no error to keep
-        finally:
+    def _commit(self, writing: Writing, together: Sequence[_Ticket]) -> None:
+        first: Ticket[None] = Ticket(None)
+        with first, writing() as connection:
             for each in together:
-                each.error = each.error or shared.error or (None if shared.is_done else _Interrupted())
-                each.is_done = True
+                each.value = each.work(connection)
+        if first.error is None:
+            return
+        if len(together) == 1 or self._ends_all(first.error):
+            raise first.error
+        with writing() as connection:
+            for each in together:
+                self._attempt(connection, each)
 
-    def _attempt(self, connection: Connection, ticket: _Ticket[Any]) -> None:
+    def _attempt(self, connection: Connection, ticket: _Ticket) -> None:
         with ticket, connection.begin_nested():
             ticket.value = ticket.work(connection)
         # After such an error SQLite may have ended the whole transaction: nothing more goes into it.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from app import clock, ownership
+from app import clock, durable_file
 from app.refusal import Refusal
 
 FILE_NAME = "cron.json"
@@ -193,38 +191,68 @@ def checked_end(interval: str, end_at: datetime | None, now: datetime) -> dateti
     return end_at
 
 
+def wanted(
+    value: str, *, updated_by: str, now: datetime, disabled_until: datetime | None = None
+) -> CronConfig:
+    """For `replacing`. Raises ValueError for no interval and EndRefused for a wrong end of a disabled
+    time."""
+    if not is_interval(value):
+        raise ValueError(f"{value!r} is no interval")
+    return CronConfig(value, clock.iso(now), updated_by, checked_end(value, disabled_until, now))
+
+
 def save(
     path: Path, interval: str, *, updated_by: str, now: datetime, disabled_until: datetime | None = None
 ) -> CronConfig:
-    """Replace the file in one durable step and return what was in force before.
-
-    The value before is read under the same lock, so that every change is told exactly once; a damaged
-    file counts as the default. Raises ValueError for no interval or a wrong end of a disabled time, and
-    OSError when it can't be written; then the old file is untouched.
-    """
-    with replacing(path, interval, updated_by=updated_by, now=now, disabled_until=disabled_until) as before:
+    """Replace the file in one durable step and return what was in force before; errors as `wanted` and
+    `replacing`."""
+    new = wanted(interval, updated_by=updated_by, now=now, disabled_until=disabled_until)
+    with replacing(path, [new]) as [before]:
         return before
 
 
 @contextlib.contextmanager
-def replacing(
-    path: Path, interval: str, *, updated_by: str, now: datetime, disabled_until: datetime | None = None
-) -> Iterator[CronConfig]:
-    """As `save`, around a block: the new file is on the disk before it and takes the old one's place after
-    it, unless the block raises."""
-    if not is_interval(interval):
-        raise ValueError(f"{interval!r} is no interval")
-    end_at = checked_end(interval, disabled_until, now)
-    with _exclusive(path):
-        _remove_unfinished(path)
-        try:
-            before = _stored(path).in_force(now)
-        except IntervalFileDamaged:
-            before = CronConfig(DEFAULT)
-        resumed = before.interval if before.enabled else before.resume_interval or DEFAULT
-        after = CronConfig(interval, clock.iso(now), updated_by, end_at, resumed if end_at else None)
-        with _replacing(path, _spelled(after)):
+def replacing(path: Path, changes: Sequence[CronConfig]) -> Iterator[list[CronConfig]]:
+    """Several changes, one after the other, in one durable step around a block; it gets what was in force
+    before each of them.
+
+    The new file is on the disk before the block and takes the old one's place after it, unless that raises.
+    What was before is read under the same lock, so that every change is told exactly once; a damaged file
+    counts as the default. Raises OSError when it can't be written; then the old file is untouched.
+    """
+    with durable_file.exclusive(path):
+        durable_file.remove_unfinished(path)
+        last, before = _stored_or_default(path), []
+        for each in changes:
+            before.append(last.in_force(each.in_force_at or clock.utcnow()))
+            last = _following(before[-1], each)
+        with durable_file.replacing(path, _spelled(last)):
             yield before
+
+
+def _following(before: CronConfig, change: CronConfig) -> CronConfig:
+    resumed = before.interval if before.enabled else before.resume_interval or DEFAULT
+    return replace(
+        change,
+        updated_at=_later(before.in_force_at, change.updated_at),
+        resume_interval=resumed if change.disabled_until else None,
+    )
+
+
+def _later(last_at: datetime | None, updated_at: str | None) -> str | None:
+    """The time of a change, always later than that of the one it replaces: what the cron service is told of
+    that one may be on its way still, and must not come back as the newer."""
+    at = clock.from_iso(updated_at) if updated_at else None
+    if at is None or last_at is None or not at <= last_at <= at + _SKEW:
+        return updated_at
+    return (last_at + timedelta(microseconds=1)).isoformat().replace("+00:00", "Z")
+
+
+def _stored_or_default(path: Path) -> CronConfig:
+    try:
+        return _stored(path)
+    except IntervalFileDamaged:
+        return CronConfig(DEFAULT)
 
 
 def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
@@ -232,12 +260,12 @@ def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
 
     None when it says so already: of several that notice the end, one writes. Errors as `read` and `save`.
     """
-    with _exclusive(path):
+    with durable_file.exclusive(path):
         before = _stored(path)
         after = before.in_force(now)
         if not after.has_resumed:
             return None
-        with _replacing(path, _spelled(after)):
+        with durable_file.replacing(path, _spelled(after)):
             pass
     return before, after
 
@@ -247,15 +275,14 @@ def take_over(path: Path, told: CronConfig, now: datetime) -> CronConfig | None:
 
     None when it stays: as a file that both machines share does. Raises OSError as `save`.
     """
-    with _exclusive(path):
-        _remove_unfinished(path)
-        try:
-            own = _stored(path)
-        except IntervalFileDamaged:
-            own = CronConfig(DEFAULT)
+    if _stored_or_default(path) == told:
+        return None
+    with durable_file.exclusive(path):
+        durable_file.remove_unfinished(path)
+        own = _stored_or_default(path)
         if own == told or _is_newer(own, told, now):
             return None
-        with _replacing(path, _spelled(told)):
+        with durable_file.replacing(path, _spelled(told)):
             pass
     return own
 
@@ -274,49 +301,11 @@ def _spelled(config: CronConfig) -> bytes:
     return (json.dumps(content) + "\n").encode()
 
 
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    # flock, not lockf: the latter does not keep threads of one process apart.
-    lock = ownership.open_lock(path.with_suffix(".lock"))
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _remove_unfinished(path: Path) -> None:
-    # Left behind by writers that were killed; nobody else writes while the lock is held.
-    for each in path.parent.glob(f".{path.name}.*"):
-        each.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path, content: bytes) -> Iterator[None]:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            ownership.give_to_owner(file.fileno(), path.parent)
-            file.flush()
-            os.fsync(file.fileno())
-        yield
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class Reader:
     """Reads the file again when its identity, time or size has changed, or it has changed just now."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._cached: tuple[tuple[int, int, int] | None, CronConfig] | None = None
 
     def read(self) -> CronConfig:
@@ -328,7 +317,7 @@ class Reader:
         cached = self._cached
         if cached is not None and cached[0] == stamp:
             return cached[1]
-        config = _stored(self._path)
+        config = _stored(self.path)
         self._cached = (stamp, config) if self._is_quiet(stamp) else None
         return config
 
@@ -340,7 +329,7 @@ class Reader:
         """What tells one version of the file from the next; None when there is no file."""
         # The time of the last change of any kind: mended permissions count as a new version.
         try:
-            status = os.stat(self._path)  # noqa: PTH116  (Path.stat takes three times as long)
+            status = os.stat(self.path)  # noqa: PTH116  (Path.stat takes three times as long)
         except FileNotFoundError:
             return None
         return status.st_ino, status.st_ctime_ns, status.st_size

@@ -52,9 +52,8 @@ def tell_interval(path: Path) -> Answer:
 
 
 def _tell(service: CronClient, body: bytes) -> Answer:
-    return service.post(
-        "reload-config", body=body, content_type="application/json", deadline_seconds=_RELOAD_SECONDS
-    )
+    # Twice would do no harm: of two it is told, the service obeys the newer.
+    return service.tell("reload-config", body, "application/json", deadline_seconds=_RELOAD_SECONDS)
 
 
 def told(answer: Answer) -> dict[str, Any]:

@@ -279,7 +279,7 @@ def test_it_is_not_made_beside_a_running_cron_service(tmp_path: Path) -> None:
     with HttpReceiver(ok(b"{}")) as service, site(tmp_path, CRON_SERVICE_URL=service.url) as here:
         assert "The cron service is running" in refused(here)
         client: CronClient = here.app.extensions["cron_client"]
-        client._adapter().close()
+        client.close()
     assert not is_listening(here.settings.cron_port)
 
 

@@ -36,6 +36,8 @@ WRITTEN = {
     "disabledUntil": "2026-12-01T18:00:00Z",
     "resumeInterval": "5min",
 }
+# In the same second as the save before it, and later than that.
+WRITTEN_NEXT = WRITTEN | {"updatedAt": "2026-12-01T12:07:30.000001Z"}
 RESUMED = {"interval": "5min", "updatedAt": "2026-12-01T18:00:00Z", "updatedBy": "veilleur"}
 
 
@@ -49,7 +51,7 @@ def disable(path: Path, until_at: datetime | None = END, now: datetime = NOON) -
 
 
 def disabled_at_noon(path: Path) -> None:
-    save(path, "5min", updated_by="admin", now=NOON)
+    save(path, "5min", updated_by="admin", now=NOON - timedelta(minutes=1))
     disable(path)
 
 
@@ -165,7 +167,7 @@ def test_the_api_takes_an_end_and_answers_exactly_as_ever(here: Site, admin: Log
     admin.post(URL, json={"interval": "5min"})
     answer = admin.post(URL, json={"interval": "disabled", "until": "2026-12-01T18:00Z"})
     assert (answer.status_code, answer.json) == (200, {"success": True})
-    assert content(here.interval_file) == WRITTEN
+    assert content(here.interval_file) == WRITTEN_NEXT
     assert here.stranger().get(URL).json == {"cronExpression": "0 0 1 1 0", "enabled": False}
     health = here.stranger().get("/api/health").json
     assert (health["cron"], health["disabledUntil"]) == ("disabled", "2026-12-01T18:00:00Z")
@@ -227,7 +229,7 @@ def test_every_page_says_so_until_it_is_over(tmp_path: Path) -> None:
             admin.post(URL, json={"interval": "5min"})
             form = {"interval": "disabled", "until": "2026-12-01T19:00", "csrf_token": admin.token}
             assert admin.client.post(PAGE, data=form).status_code == 302
-            assert content(here.interval_file) == WRITTEN
+            assert content(here.interval_file) == WRITTEN_NEXT
             for path in ("/", PAGE, "/quarantine", "/logout"):
                 page = admin.get(path).text
                 assert page.count("Monitoring is disabled.") == 1, path

@@ -401,5 +401,5 @@ def _service() -> Iterator[None]:
         client = CronClient(f"{service.url}/below", "token", read_seconds=20)
         _SHARED.append((service, client))
         yield
-        client._adapter().close()
+        client.close()
         _SHARED.clear()

@@ -59,7 +59,7 @@ def together(database: Database, works: list[Callable[[Session], str]]) -> Itera
         first = pool.submit(database.write_together, hold)
         assert held.wait(30)
         futures = [pool.submit(database.write_together, each) for each in works]
-        until(lambda: len(database._group._queue) == len(works), "the writes to wait")
+        until(lambda: len(database._group._together._queue) == len(works), "the writes to wait")
         gate.set()
         yield futures
         assert first.result() == "held"

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,35 @@ def test_without_a_file_the_default_holds_and_nothing_is_written(path: Path) -> 
 def test_a_save_tells_what_was_there_before(path: Path) -> None:
     assert put(path, "5min").interval == "20min"
     assert put(path, "1hour").interval == "5min"
+
+
+def test_each_save_is_later_than_the_one_it_replaces(path: Path) -> None:
+    times = []
+    for seconds in (0, 0, 0, 1, 0, 2):
+        save(path, "5min", updated_by="admin", now=NOW + timedelta(seconds=seconds))
+        times.append(str(read(path).updated_at))
+    assert times[:2] == ["2026-11-23T07:00:00Z", "2026-11-23T07:00:00.000001Z"]
+    assert times[3:] == ["2026-11-23T07:00:01Z", "2026-11-23T07:00:01.000001Z", "2026-11-23T07:00:02Z"]
+
+
+def test_a_time_that_lies_far_ahead_is_not_gone_on_from(path: Path) -> None:
+    save(path, "5min", updated_by="admin", now=NOW + timedelta(minutes=3))
+    put(path, "1hour")
+    assert read(path).updated_at == "2026-11-23T07:00:00Z"
+
+
+def test_several_changes_at_once_follow_each_other(path: Path) -> None:
+    put(path, "5min")
+    until = NOW + timedelta(hours=1)
+    changes = [
+        interval.wanted("disabled", updated_by="a", now=NOW, disabled_until=until),
+        interval.wanted("disabled", updated_by="b", now=NOW, disabled_until=until),
+    ]
+    with interval.replacing(path, changes) as before:
+        assert [each.in_words for each in before] == ["5min", "disabled until 2026-11-23T08:00:00Z"]
+        assert read(path).interval == "5min"
+    found = json.loads(path.read_text())
+    assert (found["updatedBy"], found["resumeInterval"]) == ("b", "5min")
 
 
 @pytest.mark.parametrize("value", NAMES)

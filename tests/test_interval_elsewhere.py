@@ -82,6 +82,17 @@ def test_a_file_from_the_future_does_not_win_for_ever(rig: Running) -> None:
     assert rig.health()["interval"] == "5min"
 
 
+def test_word_of_a_save_that_another_has_replaced_within_the_second_comes_too_late(rig: Running) -> None:
+    path, now = rig.folder / interval.FILE_NAME, utcnow()
+    interval.save(path, "5min", updated_by="first", now=now)
+    late = interval.content(path)
+    interval.save(path, "1hour", updated_by="second", now=now)
+    interval.save(path, "2hours", updated_by="third, whose clock is behind", now=now - timedelta(seconds=2))
+    assert rig.post("/reload-config", data=late).json() == RELOADED
+    assert rig.health()["interval"] == stored(rig.folder)["interval"] == "2hours"
+    assert notes(rig.database) == []
+
+
 def test_a_disabled_time_comes_with_its_end(rig: Running) -> None:
     ends_at = utcnow() + timedelta(hours=2)
     told = content("disabled", utcnow(), disabledUntil=iso(ends_at), resumeInterval="1hour")
@@ -195,7 +206,7 @@ def test_the_cron_services_of_other_machines_are_told_as_well(tmp_path: Path) ->
         assert answer.json == {"success": True}
         assert [each.json()["interval"] for each in (*own.requests, *peer.requests)] == ["5min", "5min"]
         for each in here.app.extensions["cron_peers"]:
-            each._adapter().close()
+            each.close()
 
 
 # Two machines

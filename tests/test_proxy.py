@@ -12,6 +12,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -537,9 +538,9 @@ def test_an_endless_answer_ends_at_the_deadline(
     assert client.get("echo").status == 200
 
 
-def test_one_post_may_have_a_deadline_of_its_own(client: CronClient) -> None:
+def test_what_is_told_has_a_deadline_of_its_own(client: CronClient) -> None:
     with pytest.raises(CronServiceUnavailable, match=r"within 0\.2 s"):
-        client.post("drips_header", deadline_seconds=0.2)
+        client.tell("drips_header", b"", "text/plain", deadline_seconds=0.2)
 
 
 def test_a_service_that_never_accepts_is_given_up() -> None:
@@ -560,7 +561,7 @@ def test_many_threads_are_each_cut_at_their_own_deadline(client: CronClient, cro
 
     def call(deadline_seconds: float) -> None:
         try:
-            client.post("drips_header", deadline_seconds=deadline_seconds)
+            client.tell("drips_header", b"", "text/plain", deadline_seconds=deadline_seconds)
         except CronServiceUnavailable as error:
             outcomes.append(str(error))
 
@@ -624,6 +625,40 @@ def test_a_post_goes_out_on_a_fresh_connection_and_only_once(client: CronClient,
     with pytest.raises(CronServiceUnavailable):
         client.post("dies-before-answering")
     assert [arrived.target for arrived in cron.arrived] == ["/health", "/trigger/x", "/dies-before-answering"]
+
+
+def tell(client: CronClient, path: str = "echo") -> int:
+    return client.tell(path, b"{}", "application/json", deadline_seconds=20).status
+
+
+def test_what_is_told_goes_out_on_one_connection_for_all_threads(client: CronClient, cron: FakeCron) -> None:
+    for _ in range(5):
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(tell, client).result() == 200
+    assert (cron.connections, len(cron.arrived)) == (1, 5)
+    assert {each.method for each in cron.arrived} == {"POST"}
+
+
+def test_what_is_told_survives_a_restart_of_the_service(client: CronClient, cron: FakeCron) -> None:
+    assert tell(client) == 200
+    cron.stop()
+    cron.start()
+    assert tell(client) == 200
+
+
+def test_what_is_told_is_repeated_once_where_its_connection_closes_under_it(
+    client: CronClient, cron: FakeCron
+) -> None:
+    cron.patience = 1
+    assert tell(client) == 200
+    assert tell(client) == 200
+    assert (cron.connections, len(cron.arrived)) == (2, 3)
+    with pytest.raises(CronServiceUnavailable):
+        tell(client, "dies-before-answering")
+    assert len(cron.arrived) == 5, "on the kept connection and on a fresh one"
+    with pytest.raises(CronServiceUnavailable):
+        tell(client, "dies-before-answering")
+    assert len(cron.arrived) == 6, "on a fresh one alone"
 
 
 def test_no_thread_stays_when_there_is_nothing_to_watch(cron: FakeCron) -> None:

@@ -20,6 +20,7 @@ from app.clock import utcnow
 from app.web_server import PatientSocket, TooSlow
 from tests.fake_cron import FakeCron
 from tests.processes import Veilleur
+from tests.statements import noted
 from tests.web import Site, site
 
 HEAD, BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", b"body"
@@ -80,13 +81,21 @@ def test_a_save_is_two_writes_to_the_disk_and_one_commit(here: Site, monkeypatch
     assert name == folder, "the new name is on the disk last"
 
 
+def test_saves_go_on_to_the_cron_service_on_one_connection(here: Site, cron: FakeCron) -> None:
+    admin = here.administrator()
+    for value in ("5min", "1hour", "20min"):
+        assert admin.post("/api/cron-config", json={"interval": value}).json == {"success": True}
+    assert [each.target for each in cron.arrived] == ["/reload-config"] * 3
+    assert cron.connections == 1
+
+
 def test_who_is_logged_in_is_one_query(here: Site) -> None:
     now = utcnow()
     with here.database.writing() as rows:
         user = accounts.add_user(rows, "another", "correct horse battery", "viewer", now)
         rows.flush()
         token = accounts.open_session(rows, user, address="", now=now, hours=1)
-    with counted(here, "before_cursor_execute") as statements, here.database.reading() as rows:
+    with noted(here.database) as statements, here.database.asking() as rows:
         identity, _old = accounts.identify(rows, token, now)
     assert identity is not None
     assert identity.username == "another"

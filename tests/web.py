@@ -167,6 +167,6 @@ def opened(folder: Path, **environ: str) -> Iterator[Site]:
     finally:
         # An idle connection of this thread would otherwise be found open at the end of the tests.
         client: CronClient = app.extensions["cron_client"]
-        client._adapter().close()
+        client.close()
         for each in {database, app.extensions[EXTENSION]}:  # a test may have put another one there
             each.dispose()

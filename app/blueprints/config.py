@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,9 +19,9 @@ from wtforms.validators import InputRequired, Optional
 
 from app import (
     access,
-    audit,
     clock,
     interval,
+    interval_saving,
     json_body,
     run_sentences,
     service_health,
@@ -34,7 +33,6 @@ from app import channels as channel_states
 from app.checks import TASK
 from app.cron_client import CronServiceUnavailable
 from app.db import database, reason
-from app.interval import CronConfig
 from app.job_forms import LOCAL_FORMATS, in_zone
 from app.presentation import INTERVALS
 from app.sentences import translated
@@ -83,7 +81,7 @@ def cron_config() -> ResponseReturnValue:
     try:
         config = _reader().read()
     except (interval.IntervalFileDamaged, OSError) as problem:
-        log.error("%s can't be used: %s", _path(), problem)
+        log.error("%s can't be used: %s", interval_saving.path(), problem)
         return jsonify(error="Failed to get cron configuration"), 500
     return jsonify(cronExpression=config.cron_expression, enabled=config.enabled)
 
@@ -104,7 +102,7 @@ def save_cron_config() -> ResponseReturnValue:
     except interval.EndRefused as problem:
         return jsonify(error="Invalid until", field="until", message=f"until: {problem}"), 400
     except (OSError, SQLAlchemyError) as problem:
-        log.error("%s can't be written: %s", _path(), reason(problem))
+        log.error("%s can't be written: %s", interval_saving.path(), reason(problem))
         return jsonify(error="Failed to update cron configuration"), 500
     return jsonify(success=True)
 
@@ -124,30 +122,11 @@ def _save(wanted: str, until: datetime | None) -> None:
     Raises EndRefused for a wrong end of a disabled time, OSError and SQLAlchemyError; then nothing
     has changed.
     """
-    now, actor = clock.utcnow(), access.actor()
-    disabled_until = interval.checked_end(wanted, until, now)
-    with (
-        interval.replacing(
-            _path(), wanted, updated_by=actor, now=now, disabled_until=disabled_until
-        ) as before,
-        database().writing() as rows,
-    ):
-        audit.note(
-            rows,
-            actor=actor,
-            action="interval changed",
-            target="check interval",
-            before=before.in_words,
-            after=CronConfig(wanted, disabled_until=disabled_until).in_words,
-            now=now,
-            address=access.address(),
-        )
-    try:
-        answer = service_health.tell_interval(_path())
-    except CronServiceUnavailable as problem:
-        log.warning("the cron service was not told of the new interval: %s; it will see the file", problem)
-        return
-    if answer.status != 200:
+    change = interval.wanted(wanted, updated_by=access.actor(), now=clock.utcnow(), disabled_until=until)
+    answer = interval_saving.save(change, access.address()).answer
+    if isinstance(answer, CronServiceUnavailable):
+        log.warning("the cron service was not told of the new interval: %s; it will see the file", answer)
+    elif answer.status != 200:
         log.warning("the cron service answered %s to reload-config", answer.status)
 
 
@@ -176,7 +155,7 @@ def save_monitoring() -> ResponseReturnValue:
         form.until.errors = [_("This end can't be used: %(reason)s.", reason=translated(problem))]
         return _page(form), 400
     except (OSError, SQLAlchemyError) as problem:
-        log.error("%s can't be written: %s", _path(), reason(problem))
+        log.error("%s can't be written: %s", interval_saving.path(), reason(problem))
         flash(_("The interval could not be saved; the old one stays in force."), "error")
         return _page(form), 500
     flash(_("Saved. In force: %(interval)s.", interval=INTERVALS[form.interval.data]), "success")
@@ -280,7 +259,3 @@ def _history_wanted() -> tuple[str | None, int | None]:
 def _reader() -> interval.Reader:
     reader: interval.Reader = current_app.extensions["interval"]
     return reader
-
-
-def _path() -> Path:
-    return Path(current_app.instance_path) / interval.FILE_NAME

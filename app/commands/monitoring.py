@@ -6,16 +6,16 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
-from app import checks, clock, interval, service_health, stored_settings
+from app import checks, clock, interval, interval_saving, stored_settings
 from app.checks import Policy
 from app.commands.moment import Moment
-from app.commands.trace import note, settings, who
-from app.cron_client import CronServiceUnavailable
+from app.commands.trace import settings, who
+from app.cron_client import Answer
 from app.db import database
 from app.interval import CronConfig
+from app.interval_saving import Saved
 from app.notify.cleaning import one_line
 
 _INTERVALS = ", ".join(interval.CRON_EXPRESSIONS)
@@ -28,41 +28,34 @@ _INTERVALS = ", ".join(interval.CRON_EXPRESSIONS)
 )
 @with_appcontext
 def interval_command(value: str | None, until: datetime | None) -> None:
-    path = Path(current_app.instance_path) / interval.FILE_NAME
     if value is None:
         if until is not None:
             raise click.UsageError("--until belongs to an interval: flask interval disabled --until …")
-        _show_interval(path)
+        _show_interval(interval_saving.path())
         return
     if not interval.is_interval(value):
         raise click.BadParameter(f"{value!r} is none of {', '.join(interval.CRON_EXPRESSIONS)}")
-    until = _checked_end(value, until)
-    set_to = CronConfig(value, disabled_until=until).in_words
-    before = _save_interval(path, value, until)
-    click.echo(f"Check interval: {set_to} (was {before.in_words}).")
-    _tell_service(path)
+    change = _wanted(value, until)
+    saved = _save_interval(change)
+    click.echo(f"Check interval: {change.in_words} (was {saved.before.in_words}).")
+    is_told = isinstance(saved.answer, Answer) and saved.answer.status == 200
+    click.echo(
+        "In force now." if is_told else "The cron service is not running; it will obey when it starts."
+    )
 
 
-def _checked_end(value: str, until: datetime | None) -> datetime | None:
+def _wanted(value: str, until: datetime | None) -> CronConfig:
     try:
-        return interval.checked_end(value, until, clock.utcnow())
+        return interval.wanted(value, updated_by=who(), now=clock.utcnow(), disabled_until=until)
     except interval.EndRefused as problem:
         raise click.BadParameter(str(problem), param_hint="--until") from None
 
 
-def _save_interval(path: Path, value: str, until: datetime | None) -> CronConfig:
-    set_to = CronConfig(value, disabled_until=until).in_words
+def _save_interval(change: CronConfig) -> Saved:
     try:
-        with (
-            interval.replacing(
-                path, value, updated_by=who(), now=clock.utcnow(), disabled_until=until
-            ) as before,
-            database().writing() as rows,
-        ):
-            note(rows, "interval changed", "check interval", before=before.in_words, after=set_to)
-        return before
+        return interval_saving.save(change)
     except OSError as problem:
-        raise click.ClickException(f"{path} can't be written: {problem.strerror}") from None
+        raise click.ClickException(f"{interval_saving.path()} can't be written: {problem.strerror}") from None
 
 
 def _show_interval(path: Path) -> None:
@@ -77,14 +70,6 @@ def _show_interval(path: Path) -> None:
     since = f", since {config.updated_at} by {config.updated_by}" if config.updated_at else ""
     then = f", then {config.resume_interval}" if config.resume_interval else ""
     click.echo(f"Check interval: {config.in_words}{then} ({config.cron_expression}){since}.")
-
-
-def _tell_service(path: Path) -> None:
-    try:
-        told = service_health.tell_interval(path).status == 200
-    except CronServiceUnavailable:
-        told = False
-    click.echo("In force now." if told else "The cron service is not running; it will obey when it starts.")
 
 
 @click.command("check", help="Check for overdue backups now, or show what would be overdue at another time.")

@@ -1,0 +1,54 @@
+"""A small file that several processes replace: one at a time, whole, and kept through a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from app import ownership
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Wait until nobody else replaces the file, and keep all others from it."""
+    # flock, not lockf: the latter does not keep threads of one process apart.
+    lock = ownership.open_lock(path.with_suffix(".lock"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def remove_unfinished(path: Path) -> None:
+    """What writers that were killed have left behind; nobody else may write meanwhile."""
+    for name in os.listdir(path.parent):  # noqa: PTH208  (Path.glob takes several times as long)
+        if name.startswith(f".{path.name}."):
+            (path.parent / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, content: bytes) -> Iterator[None]:
+    """The new file is on the disk before the block and takes the old one's place after it, unless that
+    raises."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            ownership.give_to_owner(file.fileno(), path.parent)
+            file.flush()
+            os.fsync(file.fileno())
+        yield
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
