@@ -1,4 +1,7 @@
-"""A real Chromium, and somebody in front of it who notices everything that goes wrong behind a page."""
+"""A real Chromium, and somebody in front of it who notices everything that goes wrong behind a page.
+
+A pytest plugin as well: a file with a fixture `veilleur` can ask for a `visitor` of it, who has logged in.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests import databases
 from tests.conftest import CHECKOUT, require_tool
-from tests.processes import PASSWORD
+from tests.processes import PASSWORD, Veilleur
 
 SCREENSHOTS = CHECKOUT / "build" / "screenshots"
 ARGUMENTS = [
@@ -46,6 +49,12 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
 
 class Visitor:
@@ -98,6 +107,13 @@ def visit(
     finally:
         context.close()
     assert visitor.wrong == []
+
+
+@pytest.fixture
+def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
+    with visit(browser, veilleur.url) as visitor:
+        visitor.log_in()
+        yield visitor
 
 
 def look(page: Page, name: str, variant: str) -> list[str]:

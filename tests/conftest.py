@@ -15,7 +15,7 @@ import pytest
 from app.db import Database
 from tests import databases
 
-pytest_plugins = ["tests.both_databases", "tests.order"]
+pytest_plugins = ["tests.both_databases", "tests.browser", "tests.order"]
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent

@@ -60,7 +60,7 @@ class FakeCron:
         self._listener.close()
         self.drop_connections()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
         self._threads.clear()
 
     def drop_connections(self) -> None:

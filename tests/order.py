@@ -12,12 +12,20 @@ import pytest
 LONGEST = (
     "test_e2e_tour.py",
     "test_disk_faults.py",
-    "test_hostile_bodies.py",
+    "test_start.py",
+    "test_openapi_contract.py",
+    "test_shared_check.py",
+    "test_e2e_accounts.py",
     "test_e2e_dashboard.py",
     "test_e2e_alerts.py",
     "test_e2e_channels.py",
-    "test_e2e_accounts.py",
+    "test_e2e_language.py",
+    "test_hostile_bodies.py",
     "test_cron_service.py",
+    "test_e2e_schedule.py",
+    "test_e2e_settings.py",
+    "test_e2e_job.py",
+    "test_simulated_year.py",
     "test_slow_clients.py",
 )
 _PLACES = {name: place for place, name in enumerate(LONGEST)}

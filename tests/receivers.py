@@ -225,7 +225,7 @@ class HttpReceiver:
         self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def release(self) -> None:
         """Let go of every request that hangs or drips at this moment."""
@@ -337,7 +337,7 @@ class SmtpReceiver:
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(5)
+        self._thread.join(60)
 
     async def stage(self, name: str, writer: asyncio.StreamWriter | None) -> None:
         """Fall silent or drip when the test asked for it at this stage."""

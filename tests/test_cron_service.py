@@ -83,11 +83,11 @@ class Running:
     problems: list[BaseException] = field(default_factory=list)
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=10, **options)
+        return requests.get(self.url + path, timeout=60, **options)
 
     def post(self, path: str, token: str | None = TOKEN, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        return requests.post(self.url + path, headers=headers, timeout=20, **options)
+        return requests.post(self.url + path, headers=headers, timeout=60, **options)
 
     def health(self) -> dict[str, Any]:
         found: dict[str, Any] = self.get("/health").json()
@@ -129,7 +129,7 @@ def running(folder: Path, tasks: Mapping[str, Task], **variables: str) -> Iterat
         service.stop()
         server.shutdown()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         server.server_close()
         courier.stop()
         database.dispose()
@@ -227,7 +227,7 @@ def test_without_the_token_nothing_moves(rig: Running) -> None:
     for path in ("/trigger/yearly", "/stop/yearly", "/start/yearly", "/reload-config", "/nowhere"):
         for header in headers:
             sent = {} if header is None else {"Authorization": header.encode()}
-            answer = requests.post(rig.url + path, headers=sent, timeout=10)
+            answer = requests.post(rig.url + path, headers=sent, timeout=60)
             assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
     assert len(rig.runs("yearly")) == 1
     assert rig.health()["activeTasks"] == [CHECK, "yearly"]
@@ -283,14 +283,14 @@ def test_waiting_triggers_share_one_run_that_never_overlaps(rig: Running, counte
         for _each in range(4)
     ]
     calls[0].start()
-    assert counted.started.acquire(timeout=10)
+    assert counted.started.acquire(timeout=60)
     for call in calls[1:]:
         call.start()
     until(lambda: rig.service.calls.count == 4, "four callers")
     assert rig.health()["runningTask"] == "yearly"
     counted.go.set()
     for call in calls:
-        call.join(10)
+        call.join(60)
     assert sorted(answer["message"] for answer in answers) == ["run 1", "run 2", "run 2", "run 2"]
     assert (counted.count, counted.most_at_once) == (2, 1)
 
@@ -309,7 +309,7 @@ def test_too_many_waiting_calls_are_turned_away_and_health_still_answers(
     assert rig.get("/health").status_code == 200
     counted.go.set()
     for call in calls:
-        call.join(10)
+        call.join(60)
 
 
 def test_a_failing_task_is_recorded_and_the_others_go_on(tmp_path: Path, counted: Counted) -> None:
@@ -641,12 +641,12 @@ def test_a_caller_gets_its_answer_although_the_service_is_told_to_stop(tmp_path:
         found: list[requests.Response] = []
         headers = {"Authorization": f"Bearer {TOKEN}"}
         url = f"http://127.0.0.1:{port}/trigger/slow"
-        call = threading.Thread(target=lambda: found.append(requests.post(url, headers=headers, timeout=20)))
+        call = threading.Thread(target=lambda: found.append(requests.post(url, headers=headers, timeout=60)))
         call.start()
         until((tmp_path / "began").exists, "the task")
         child.terminate()
         (tmp_path / "may-end").touch()
-        call.join(20)
+        call.join(60)
         assert found[0].json()["message"] == "done"
         assert child.wait(60) == 0
 

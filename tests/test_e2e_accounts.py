@@ -15,16 +15,10 @@ from playwright.sync_api import Browser, expect
 from app import accounts, clock
 from app.models import ApiKey, LoginFailure, User
 from tests import factories
-from tests.browser import OPPOSITES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, look, visit
 from tests.processes import Veilleur, until
 from tests.stage import backup_body
 from tests.test_injection import HOSTILE
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +27,6 @@ def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
     with installed.web():
         fill(installed)
         yield installed
-
-
-@pytest.fixture
-def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
-    with visit(browser, veilleur.url) as visitor:
-        visitor.log_in()
-        yield visitor
 
 
 def fill(veilleur: Veilleur) -> None:

@@ -15,15 +15,9 @@ from sqlalchemy import update
 from app import clock
 from app.models import Job, MaintenanceWindow
 from tests import factories
-from tests.browser import Visitor, chromium, look, visit
+from tests.browser import Visitor, look
 from tests.conftest import SAMPLES
 from tests.processes import Veilleur, until
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +28,7 @@ def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
         yield installed
 
 
-@pytest.fixture
-def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
-    with visit(browser, veilleur.url) as visitor:
-        yield visitor
-
-
 def test_an_interval_chosen_in_the_form_is_in_force_at_once(visitor: Visitor, veilleur: Veilleur) -> None:
-    visitor.log_in()
     page = visitor.page
     page.get_by_role("link", name="Settings").click()
     page.get_by_label("Every 5 minutes").check()
@@ -57,7 +44,6 @@ def test_an_interval_chosen_in_the_form_is_in_force_at_once(visitor: Visitor, ve
 
 
 def test_check_now_runs_the_check_and_tells_what_it_found(visitor: Visitor) -> None:
-    visitor.log_in()
     page = visitor.go("/settings/monitoring")
     page.get_by_role("button", name="Check now").click()
     expect(page.get_by_text("messages sent.")).to_be_visible()
@@ -65,7 +51,6 @@ def test_check_now_runs_the_check_and_tells_what_it_found(visitor: Visitor) -> N
 
 
 def test_a_page_left_by_logging_out_asks_for_the_password_again(visitor: Visitor) -> None:
-    visitor.log_in()
     visitor.page.get_by_role("button", name="Log out").click()
     visitor.page.wait_for_url("**/login")
     visitor.go("/quarantine")
@@ -73,7 +58,6 @@ def test_a_page_left_by_logging_out_asks_for_the_password_again(visitor: Visitor
 
 
 def test_a_disabled_check_is_said_loudly_on_every_page_about_it(visitor: Visitor) -> None:
-    visitor.log_in()
     page = visitor.go("/settings/monitoring")
     page.get_by_role("radio", name="Disabled").check()
     page.get_by_role("button", name="Save", exact=True).first.click()

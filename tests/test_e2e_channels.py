@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app import clock
 from tests import factories, receivers
-from tests.browser import OPPOSITES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, look, visit
 from tests.processes import PASSWORD, Veilleur
 from tests.receivers import HttpReceiver, SmtpReceiver, wait_until
 from tests.stage import backup_body
@@ -20,23 +20,10 @@ WAIT_MS = 20_000
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
     installed = Veilleur(tmp_path_factory.mktemp("channels"), {"VEILLEUR_TIMEZONE": "Europe/Paris"})
     with installed.web(), installed.cron():
         yield installed
-
-
-@pytest.fixture
-def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
-    with visit(browser, veilleur.url) as visitor:
-        visitor.log_in()
-        yield visitor
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +118,11 @@ def _fall_silent(veilleur: Veilleur) -> None:
         params={"api_key": veilleur.upload_key()},
         data=body,
         headers={"Content-Type": "application/json"},
-        timeout=10,
+        timeout=30,
     ).raise_for_status()
     admin = requests.Session()
     login = {"username": "admin", "password": PASSWORD}
-    token = admin.post(f"{veilleur.url}/api/auth/login", json=login, timeout=10).json()["csrfToken"]
+    token = admin.post(f"{veilleur.url}/api/auth/login", json=login, timeout=30).json()["csrfToken"]
     checked = admin.post(
         f"{veilleur.url}/api/cron/trigger/overdue-backup-check", headers={"X-CSRF-Token": token}, timeout=30
     )

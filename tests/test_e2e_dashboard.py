@@ -14,17 +14,11 @@ from sqlalchemy import select, update
 from app import clock, jobs
 from app.models import Job, User
 from tests import factories, fleet
-from tests.browser import OPPOSITES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, look, visit
 from tests.processes import Veilleur, until
 from tests.stage import backup_body
 
 A_LITTLE_MORE_THAN_THE_REFRESH = 31_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

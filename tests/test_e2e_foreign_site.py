@@ -8,7 +8,6 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext
 
-from tests.browser import chromium
 from tests.processes import PASSWORD, Veilleur
 from tests.receivers import HttpReceiver, ok
 from tests.test_injection import HOSTILE, failed_report
@@ -30,12 +29,6 @@ TARGETS = (
     "javascript:document.title='owned'",
     "data:text/html,owned",
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -16,19 +16,13 @@ from app import clock
 from app.db import Database
 from app.models import DeliveryAttempt, Job, MaintenanceWindow, Server
 from tests import factories
-from tests.browser import OPPOSITES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, look, visit
 from tests.conftest import SAMPLES
 from tests.processes import Veilleur
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STATES = ("new", "ok", "late", "overdue", "failed", "paused")
 BODY = (SAMPLES / "069-live-2.0.7.1-backup-unreadable-warning.json").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,10 @@ from sqlalchemy import select, update
 from app import clock
 from app.models import Job, User
 from tests import factories
-from tests.browser import AGAIN, chromium, look, visit
+from tests.browser import AGAIN, look, visit
 from tests.processes import PASSWORD, Veilleur
 
 STATES = ("overdue", "failed", "late", "new", "paused", "ok")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

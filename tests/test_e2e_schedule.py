@@ -15,17 +15,11 @@ from app import clock
 from app.db import Database
 from app.models import Job, JobSchedule
 from tests import factories
-from tests.browser import OPPOSITES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, look, visit
 from tests.processes import Veilleur
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 PARIS = ZoneInfo("Europe/Paris")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +60,6 @@ def fill(database: Database, now: datetime) -> int:
         job.expected_at = job.until_at = newest_at + DAY
         job.expected_source = "default"
         return job.id
-
-
-@pytest.fixture
-def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
-    with visit(browser, veilleur.url) as visitor:
-        visitor.log_in()
-        yield visitor
 
 
 def test_the_preview_follows_the_typing_without_a_reload(visitor: Visitor, job_id: int) -> None:

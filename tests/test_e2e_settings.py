@@ -12,16 +12,10 @@ from sqlalchemy.orm import Session
 from app import clock, stored_settings
 from app.models import TaskRun
 from tests import factories
-from tests.browser import OPPOSITES, Visitor, chromium, look, visit
+from tests.browser import OPPOSITES, Visitor, look, visit
 from tests.processes import Veilleur
 
 CHECK = "overdue-backup-check"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +81,6 @@ def add_runs(rows: Session, now: datetime) -> None:
         factories.add_check(rows, now - timedelta(hours=5), task=task, statistics=statistics)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
-    with visit(browser, veilleur.url) as visitor:
-        yield visitor
-
-
 PAGES = {
     "monitoring-settings": "/settings/monitoring",
     "monitoring-task": "/settings/monitoring?task=retention-cleanup",
@@ -122,7 +110,6 @@ def test_every_page_is_accessible_and_fits_the_screen(
 
 
 def test_a_tolerance_for_all_jobs_is_saved_and_a_wrong_one_is_explained(visitor: Visitor) -> None:
-    visitor.log_in()
     page = visitor.go("/settings/monitoring")
     page.get_by_label("Tolerance in minutes").fill("99999")
     # The browser itself would say so before.
@@ -138,7 +125,6 @@ def test_a_tolerance_for_all_jobs_is_saved_and_a_wrong_one_is_explained(visitor:
 
 
 def test_the_page_renews_itself_and_leaves_alone_whoever_types(visitor: Visitor, veilleur: Veilleur) -> None:
-    visitor.log_in()
     page = visitor.go("/settings/monitoring")
     expect(page.get_by_role("heading", name="History")).to_be_visible()
     page.get_by_label("Tolerance in minutes").fill("77")
@@ -167,7 +153,6 @@ def test_the_page_renews_itself_and_leaves_alone_whoever_types(visitor: Visitor,
 def test_a_job_is_put_on_the_status_page_and_a_stranger_sees_it(
     browser: Browser, visitor: Visitor, veilleur: Veilleur
 ) -> None:
-    visitor.log_in()
     page = visitor.go("/settings/status-page")
     page.get_by_label("Its name, or its server, begins with").fill("docu")
     page.get_by_role("button", name="Search").click()
@@ -187,7 +172,6 @@ def test_a_job_is_put_on_the_status_page_and_a_stranger_sees_it(
 
 
 def test_a_shorter_time_asks_before_it_deletes(visitor: Visitor) -> None:
-    visitor.log_in()
     page = visitor.go("/settings/retention")
     page.get_by_label("Days that reports are kept").fill("20")
     page.get_by_role("button", name="Save").click()

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 from tests import tour
-from tests.browser import SIZES, VARIANTS, Visitor, chromium, take_picture
+from tests.browser import SIZES, VARIANTS, Visitor, take_picture
 from tests.conftest import CHECKOUT
 from tests.processes import PASSWORD, Veilleur
 from tests.tour import ADMINISTRATOR, STRANGER, Guide, PageOfTour
@@ -42,12 +42,6 @@ def veilleur(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veilleur]:
     installed = Veilleur(tour.copied(tmp_path_factory, "tour"), _ZONE)
     with installed.web(), installed.cron():
         yield installed
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 class Party:

@@ -16,9 +16,9 @@ from app.models import TaskRun
 from tests.browser import SIZES, Visitor, look
 from tests.processes import Veilleur
 from tests.receivers import HttpReceiver
-from tests.test_e2e_browser import browser, job_id
+from tests.test_e2e_browser import job_id
 
-__all__ = ["browser", "job_id"]  # fixtures
+__all__ = ["job_id"]  # a fixture
 
 SECRET = "3f0c1b6e-0d2a-4b7e"
 VARIANTS = [("1280", "light"), ("390", "dark")]

@@ -43,7 +43,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 def beating(url: str) -> Iterator[Heartbeat]:
     made = Heartbeat(url)
     yield made
-    made.stop(5)
+    made.stop(60)
 
 
 def called(receiver: HttpReceiver) -> list[str]:

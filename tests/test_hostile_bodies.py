@@ -8,9 +8,9 @@ import gzip
 import json
 import socket
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from tests import databases
+from tests.meanwhile import again_and_again
 from tests.memory import MEGABYTE, growth_of_children
 from tests.processes import PASSWORD, Process, Veilleur
 from tests.stage import backup_body
@@ -38,24 +39,11 @@ class Others:
     url: str
     answers: list[int] = field(default_factory=list)
 
-    @contextlib.contextmanager
-    def asking(self) -> Iterator[None]:
-        stop = threading.Event()
+    def asking(self) -> AbstractContextManager[None]:
+        return again_and_again(self._ask, 0.05)
 
-        def ask() -> None:
-            while not stop.is_set():
-                self.answers.append(
-                    requests.get(f"{self.url}/api/csrf", timeout=PATIENCE_SECONDS).status_code
-                )
-                stop.wait(0.05)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    def _ask(self) -> None:
+        self.answers.append(requests.get(f"{self.url}/api/csrf", timeout=PATIENCE_SECONDS).status_code)
 
 
 @dataclass

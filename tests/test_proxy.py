@@ -131,7 +131,7 @@ def running_site(service: FakeCron, tmp_path_factory: pytest.TempPathFactory) ->
     site.log_in()
     yield site
     server.shutdown()
-    thread.join(10)
+    thread.join(60)
     server.server_close()
     app.extensions[EXTENSION].dispose()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ import requests
 
 from app.archive import sqlite_copy
 from tests.conftest import CHECKOUT
+from tests.meanwhile import again_and_again
 from tests.processes import PASSWORD, Veilleur, until
 from tests.stage import backup_body
 
@@ -33,7 +33,6 @@ class Uploads:
     key: str
     answered: int = 0
     problems: list[str] = field(default_factory=list)
-    _over: threading.Event = field(default_factory=threading.Event)
 
     def send(self, number: int) -> None:
         body = backup_body(BASE + timedelta(minutes=number), name=f"Job {number % 10}")
@@ -47,19 +46,8 @@ class Uploads:
             self.problems.append(answer.text)
         self.answered += 1
 
-    def _run(self) -> None:
-        while not self._over.is_set():
-            self.send(self.answered)
-
-    @contextlib.contextmanager
-    def going_on(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._run)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
+    def going_on(self) -> contextlib.AbstractContextManager[None]:
+        return again_and_again(lambda: self.send(self.answered))
 
 
 def log_in(here: Veilleur) -> requests.Session:

@@ -225,11 +225,15 @@ def test_a_pass_ends_when_what_others_have_locked_is_decided_too(
         let_go.join()
 
 
-def test_few_alerts_of_one_who_joined_wait_for_what_the_others_find(database: Database) -> None:
-    crowd.add_jobs(database, 3)
-    crowd.make_due(database, 1, 3)
+def add_due_and_a_receiver(database: Database, count: int) -> None:
+    crowd.add_jobs(database, count)
+    crowd.make_due(database, 1, count)
     with HttpReceiver() as hook:
         crowd.add_receiver(database, "hook", hook)
+
+
+def test_few_alerts_of_one_who_joined_wait_for_what_the_others_find(database: Database) -> None:
+    add_due_and_a_receiver(database, 3)
     now = utcnow()
     with database.writing() as rows:
         name = lease.join(rows, TASK, "nas:1:aa", now)
@@ -241,10 +245,7 @@ def test_few_alerts_of_one_who_joined_wait_for_what_the_others_find(database: Da
 
 
 def test_two_that_route_at_once_make_one_message(database: Database) -> None:
-    crowd.add_jobs(database, 600)
-    crowd.make_due(database, 1, 600)
-    with HttpReceiver() as hook:
-        crowd.add_receiver(database, "hook", hook)
+    add_due_and_a_receiver(database, 600)
     now = utcnow()
     checks.run(database, POLICY, now)
     # Held by a third one until both others have seen that there is something to route.

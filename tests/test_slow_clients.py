@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests import nginx
+from tests.meanwhile import again_and_again
 from tests.processes import Veilleur, until
 from tests.stage import NOON, backup_body
 
@@ -43,23 +44,10 @@ class Drips:
             connection.sendall(unfinished)
             self.connections.append(connection)
 
-    @contextlib.contextmanager
-    def dripping(self) -> Iterator[None]:
-        stop = threading.Event()
-
-        def drip() -> None:
-            while not stop.wait(0.2):
-                for connection in self.connections:
-                    with contextlib.suppress(OSError):
-                        connection.send(b"x")
-
-        thread = threading.Thread(target=drip)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    def drip(self) -> None:
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.send(b"x")
 
     def all_ended(self) -> bool:
         """Whether the server has closed every connection that began a request; keeps what it said."""
@@ -83,7 +71,7 @@ def slow_clients(port: int, key: str) -> Iterator[Drips]:
     drips = Drips(port, key)
     try:
         drips.open()
-        with drips.dripping():
+        with again_and_again(drips.drip, 0.2):
             yield drips
     finally:
         drips.close()

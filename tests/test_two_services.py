@@ -108,7 +108,7 @@ def test_a_thousand_jobs_due_make_a_thousand_alerts_and_messages(pair: Pair) -> 
 def _is_up(veilleur: Veilleur) -> bool:
     with contextlib.suppress(requests.RequestException):
         address = f"http://127.0.0.1:{veilleur.cron_port}/health"
-        return requests.get(address, timeout=5).status_code == 200
+        return requests.get(address, timeout=30).status_code == 200
     return False
 
 
@@ -180,13 +180,13 @@ def test_a_stopped_holder_is_replaced_and_repeats_nothing_afterwards(pair: Pair)
 def test_a_second_start_on_the_same_port_says_so_and_the_first_goes_on(tmp_path: Path) -> None:
     veilleur = Veilleur(tmp_path, dict(crowd.SETTINGS))
     with veilleur.cron() as first:
-        before = requests.get(f"http://127.0.0.1:{veilleur.cron_port}/health", timeout=10).json()
+        before = requests.get(f"http://127.0.0.1:{veilleur.cron_port}/health", timeout=30).json()
         second = veilleur.finish("flask", "cron-start")
         assert second.returncode == 1
         told = f"cron service: 127.0.0.1:{veilleur.cron_port} is taken; is another one running?"
         assert second.stderr.strip().splitlines()[-1] == told
         assert crowd.trigger(veilleur.cron_port, crowd.token(veilleur.instance)).status_code == 200
-        after = requests.get(f"http://127.0.0.1:{veilleur.cron_port}/health", timeout=10).json()
+        after = requests.get(f"http://127.0.0.1:{veilleur.cron_port}/health", timeout=30).json()
         assert (after["holder"], after["isRunning"]) == (before["holder"], True)
         assert first.stop() == 0
     assert not list(veilleur.instance.glob("cron-*"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import event, insert, select
@@ -96,15 +96,26 @@ def steps_of_sqlite(database: Database) -> Iterator[list[int]]:
     event.remove(database.engine, "checkin", unwatch)
 
 
-def test_a_report_of_a_known_job_takes_the_same_statements_however_many_are_stored(here: Site) -> None:
+Noted = TypeVar("Noted")
+
+
+def noted_with_few_and_with_many(
+    here: Site, noting: Callable[[Database], AbstractContextManager[list[Noted]]]
+) -> tuple[list[Noted], list[Noted]]:
+    """What is noted of an upload while hardly anything is stored, and of one when much is."""
     client = Client(here)
     client.send()
     client.send()
-    with noted(here.database) as with_few:
+    with noting(here.database) as with_few:
         assert client.send() == {"success": True}
     store_many(here.database)
-    with noted(here.database) as with_many:
+    with noting(here.database) as with_many:
         assert client.send() == {"success": True}
+    return with_few, with_many
+
+
+def test_a_report_of_a_known_job_takes_the_same_statements_however_many_are_stored(here: Site) -> None:
+    with_few, with_many = noted_with_few_and_with_many(here, noted)
     assert first_words(with_few) == first_words(with_many) == reading(here.database) + WRITING
 
 
@@ -130,14 +141,6 @@ def test_no_statement_names_a_column_of_the_job_that_stays_as_it_is(here: Site) 
 
 
 @pytest.mark.sqlite("counts its steps")
-def test_the_work_of_sqlite_stays_the_same_however_many_reports_are_stored(tmp_path: Path) -> None:
-    with site(tmp_path) as here:
-        client = Client(here)
-        client.send()
-        client.send()
-        with steps_of_sqlite(here.database) as with_few:
-            assert client.send() == {"success": True}
-        store_many(here.database)
-        with steps_of_sqlite(here.database) as with_many:
-            assert client.send() == {"success": True}
+def test_the_work_of_sqlite_stays_the_same_however_many_reports_are_stored(here: Site) -> None:
+    with_few, with_many = noted_with_few_and_with_many(here, steps_of_sqlite)
     assert 100 < len(with_many) <= 1.1 * len(with_few), (len(with_few), len(with_many))
