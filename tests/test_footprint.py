@@ -67,6 +67,14 @@ def test_the_web_application_holds_neither_the_service_nor_the_commands(tmp_path
     assert of(modules, "app.commands") == {"app.commands"}
 
 
+@pytest.mark.sqlite("PostgreSQL needs its own dialect, of course")
+@pytest.mark.parametrize("command_line", [("gunicorn", "wsgi:app"), ("flask", "cron-start")])
+def test_with_sqlite_nothing_is_held_for_postgresql(tmp_path: Path, command_line: tuple[str, ...]) -> None:
+    modules = loaded(tmp_path, *command_line)
+    assert "sqlalchemy.dialects.sqlite" in modules
+    assert of(modules, "sqlalchemy.dialects.postgresql", "psycopg") == set()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_known_by_its_name_alone(name: str) -> None:
     assert is_ours(["flask", name, "--help"])
