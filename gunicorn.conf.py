@@ -65,6 +65,7 @@ def on_starting(server: Any) -> None:
 def when_ready(server: Any) -> None:
     sys.stdout.write(f"Veilleur listens on {listening_at(settings)}\n")
     sys.stdout.flush()
+    server.app.callable.extensions["presence"].rehearse()
     # What is there before the fork stays one copy only as long as no collection of garbage walks over it.
     gc.collect()
     gc.freeze()

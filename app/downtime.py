@@ -27,8 +27,7 @@ def beat(database: Database, now: datetime, silent_seconds: float | None = None)
     `silent_seconds` tells for how long at most this very process has not been there, whatever the database
     knows of it: reports could be taken in while no sign of life could be written, or the clock was set.
     """
-    with database.reading() as session:
-        beat_at = _beat_at(session)
+    beat_at = last_beat_at(database)
     if beat_at is not None and timedelta() <= now - beat_at < timedelta(seconds=BEAT_SECONDS / 2):
         return
     with database.writing() as session:
@@ -42,6 +41,11 @@ def beat(database: Database, now: datetime, silent_seconds: float | None = None)
         else:
             _take_back(session)
         session.execute(update(Heartbeat).where(Heartbeat.name == WEB).values(beat_at=now))
+
+
+def last_beat_at(database: Database) -> datetime | None:
+    with database.reading() as session:
+        return _beat_at(session)
 
 
 def _beat_at(session: Session) -> datetime | None:

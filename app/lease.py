@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.db import insert_for
 from app.models import Delivery, Lease, TaskRun
 
 LEASE = timedelta(seconds=45)
@@ -17,10 +17,9 @@ _PART = "/"
 
 def acquire(session: Session, name: str, holder: str, now: datetime) -> bool:
     """Take a lease that is free, run out or one's own; of two at once, one is told True."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     values = {"holder": holder, "expires_at": now + LEASE}
     may_be_taken = or_(Lease.holder == holder, ~_is_in_force(now))
-    statement = dialect.insert(Lease).values(name=name, **values)
+    statement = insert_for(session, Lease).values(name=name, **values)
     taken = statement.on_conflict_do_update(index_elements=["name"], set_=values, where=may_be_taken)
     return session.connection().execute(taken.returning(literal(1))).first() is not None
 

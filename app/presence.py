@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import configure_mappers
 
 from app import clock, downtime
 from app.db import Database, reason
@@ -20,6 +22,13 @@ class Presence:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def rehearse(self) -> None:
+        """Before a fork: what the first query makes is there once for all, and need not be copied by each."""
+        configure_mappers()
+        with contextlib.suppress(SQLAlchemyError):
+            downtime.last_beat_at(self._database)
+        self._database.dispose()
 
     def start(self) -> None:
         self._thread.start()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, bindparam, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from app.db import dialect_insert
 from app.models import Report as ReportRow
 from app.models import ReportBody
 from app.prepared import Prepared
@@ -33,16 +34,6 @@ _COPIED = (
 _copied = attrgetter(*_COPIED)
 
 _ROWS, _BODIES = cast(Table, ReportRow.__table__), cast(Table, ReportBody.__table__)
-# The unique key tells what is there already: asking first would be one statement more for every report.
-_INSERT_UNLESS_SAME = {
-    dialect.dialect.name: Prepared(
-        dialect.insert(_ROWS)
-        .on_conflict_do_nothing(index_elements=[_ROWS.c.job_id, _ROWS.c.fingerprint])
-        .returning(_ROWS.c.id),
-        [each.name for each in _ROWS.c if each is not _ROWS.c.id],
-    )
-    for dialect in (sqlite, postgresql)
-}
 _INSERT_BODY = Prepared(insert(_BODIES), _BODIES.c.keys())
 _SAME_LATELY = (
     select(_ROWS.c.id)
@@ -55,6 +46,17 @@ _SAME_LATELY = (
     )
     .limit(1)
 )
+
+
+@functools.cache
+def _insert_unless_same(dialect_name: str) -> Prepared:
+    # The unique key tells what is there already: asking first would be one statement more for every report.
+    return Prepared(
+        dialect_insert(dialect_name)(_ROWS)
+        .on_conflict_do_nothing(index_elements=[_ROWS.c.job_id, _ROWS.c.fingerprint])
+        .returning(_ROWS.c.id),
+        [each.name for each in _ROWS.c if each is not _ROWS.c.id],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def add(connection: Connection, job_id: int, report: Report, incoming: Incoming,
             return None
         fingerprint = f"{fingerprint}@{now:%Y%m%d%H%M%S}"
     identity = {"job_id": job_id, "fingerprint": fingerprint}
-    added = _INSERT_UNLESS_SAME[connection.dialect.name].run(connection, incoming.row | identity)
+    added = _insert_unless_same(connection.dialect.name).run(connection, incoming.row | identity)
     if not added:
         return None
     report_id: int = added[0][0]

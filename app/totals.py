@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, event, inspect, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session, UOWTransaction
 
+from app.db import dialect_insert
 from app.known_job import KnownJob
 from app.models import STATE_RANKS, Job, ReportTotal, Total
 from app.prepared import Prepared
@@ -26,18 +27,16 @@ _LARGEST = 2**50
 _FULL = 2**58
 
 
-def _count(dialect: Callable[[Table], postgresql.Insert | sqlite.Insert]) -> Prepared:
+@functools.cache
+def _count(dialect_name: str) -> Prepared:
     rows = cast(Table, Total.__table__)
-    moved = dialect(rows)
+    moved = dialect_insert(dialect_name)(rows)
     return Prepared(
         moved.on_conflict_do_update(
             index_elements=[rows.c.name], set_={"value": rows.c.value + moved.excluded.value}
         ),
         ["name", "value"],
     )
-
-
-_COUNT = {"sqlite": _count(sqlite.insert), "postgresql": _count(postgresql.insert)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Change:
 def count(connection: Connection, name: str, difference: int) -> None:
     """Move the total of servers or jobs, or a part of that of a state: in this order within a transaction,
     so that two at once never wait for each other."""
-    _COUNT[connection.dialect.name].run(connection, {"name": name, "value": difference})
+    _count(connection.dialect.name).run(connection, {"name": name, "value": difference})
 
 
 def count_states(connection: Connection, job_id: int, differences: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -29,10 +30,37 @@ sys.stderr.write(json.dumps(sorted(sys.modules)))
 """
 
 
+# As gunicorn does it, up to the moment in which it would fork its first worker.
+READY = """
+import gc, json, runpy, sys
+from types import SimpleNamespace
+sys.argv = json.loads(sys.argv[1])
+conf = runpy.run_path("gunicorn.conf.py")
+import wsgi
+engine = wsgi.app.extensions["database"].engine
+opened = []
+from sqlalchemy import event
+event.listen(engine, "connect", lambda *given: opened.append(given))
+conf["when_ready"](SimpleNamespace(app=SimpleNamespace(callable=wsgi.app)))
+from app.db import Base
+found = {
+    "asked": len(opened),
+    "open": engine.pool.checkedin() + engine.pool.checkedout(),
+    "unprepared": [each.class_.__name__ for each in Base.registry.mappers if not each.configured],
+    "frozen": gc.get_freeze_count() > 100_000,
+}
+sys.stderr.write(json.dumps(found))
+"""
+
+
 def loaded(folder: Path, *command_line: str) -> set[str]:
     """The modules in memory once such a process is assembled, which makes the database at its first start."""
+    return set(_told(LOADED, folder, *command_line))
+
+
+def _told(program: str, folder: Path, *command_line: str) -> Any:
     finished = subprocess.run(
-        [sys.executable, "-c", LOADED, json.dumps(command_line)],
+        [sys.executable, "-c", program, json.dumps(command_line)],
         cwd=CHECKOUT,
         env=Veilleur(folder).environ,
         capture_output=True,
@@ -40,7 +68,7 @@ def loaded(folder: Path, *command_line: str) -> set[str]:
         timeout=60,
         check=True,
     )
-    return set(json.loads(finished.stderr))
+    return json.loads(finished.stderr)
 
 
 def of(modules: set[str], *packages: str) -> set[str]:
@@ -65,6 +93,19 @@ def test_the_web_application_holds_neither_the_service_nor_the_commands(tmp_path
     assert "app.blueprints.dashboard" in modules
     assert of(modules, *RARE, "app.cron", "schedule", "waitress") == set()
     assert of(modules, "app.commands") == {"app.commands"}
+
+
+@pytest.mark.sqlite("PostgreSQL needs its own dialect, of course")
+@pytest.mark.parametrize("command_line", [("gunicorn", "wsgi:app"), ("flask", "cron-start")])
+def test_with_sqlite_nothing_is_held_for_postgresql(tmp_path: Path, command_line: tuple[str, ...]) -> None:
+    modules = loaded(tmp_path, *command_line)
+    assert "sqlalchemy.dialects.sqlite" in modules
+    assert of(modules, "sqlalchemy.dialects.postgresql", "psycopg") == set()
+
+
+def test_what_the_first_query_makes_is_there_before_the_fork_and_no_connection_is(tmp_path: Path) -> None:
+    found = _told(READY, tmp_path, "gunicorn", "wsgi:app")
+    assert found == {"asked": 1, "open": 0, "unprepared": [], "frozen": True}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, cast
 
 from sqlalchemy import URL, Executable, Inspector, inspect, make_url, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ClauseElement
@@ -118,7 +117,7 @@ def _ours(inspector: Inspector, schema: str | None = None) -> list[str]:
 
 
 def _literal(statement: Executable) -> str:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = make_url("postgresql://").get_dialect()()
     compiled = cast(ClauseElement, statement).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
     return str(compiled)
 

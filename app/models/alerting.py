@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base, UtcDateTime
-from app.models.columns import RowId
+from app.models.columns import RowId, partial_index
 from app.models.jobs import Job
 
 
@@ -24,19 +24,8 @@ class Alert(Base):
     __table_args__ = (
         Index("ix_alert_job", "job_id", "id"),
         Index("ix_alert_created", "created_at"),
-        Index(
-            "ix_alert_unrouted",
-            "id",
-            postgresql_where=text("routed_at IS NULL"),
-            sqlite_where=text("routed_at IS NULL"),
-        ),
-        Index(
-            "ix_alert_group",
-            "group_id",
-            "job_id",
-            postgresql_where=text("group_id IS NOT NULL"),
-            sqlite_where=text("group_id IS NOT NULL"),
-        ),
+        partial_index("ix_alert_unrouted", "id", where="routed_at IS NULL"),
+        partial_index("ix_alert_group", "group_id", "job_id", where="group_id IS NOT NULL"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -81,12 +70,8 @@ class Delivery(Base):
         Index("ix_delivery_next_attempt", "next_attempt_at"),
         Index("ix_delivery_channel", "channel_id", "next_attempt_at", "id"),
         UniqueConstraint("alert_id", "channel_id", name="uq_delivery_alert_channel"),
-        Index(
-            "ix_delivery_groups",
-            "channel_id",
-            "id",
-            postgresql_where=text("job_id IS NULL AND next_attempt_at IS NOT NULL"),
-            sqlite_where=text("job_id IS NULL AND next_attempt_at IS NOT NULL"),
+        partial_index(
+            "ix_delivery_groups", "channel_id", "id", where="job_id IS NULL AND next_attempt_at IS NOT NULL"
         ),
         Index("ix_delivery_order", "job_id", "channel_id", "id"),
     )

@@ -15,12 +15,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base, UtcDateTime
-from app.models.columns import RowId
+from app.models.columns import RowId, partial_index
 
 # The worst comes first on every page.
 STATE_RANKS = {"overdue": 0, "failed": 1, "late": 2, "new": 3, "paused": 4, "ok": 5}
@@ -48,27 +47,10 @@ class Job(Base):
         Index("ix_job_state_rank", "state_rank", "name", "id"),
         Index("ix_job_last_ended", "last_ended_at"),
         Index("ix_job_name", "name", "id"),
-        Index(
-            "ix_job_published",
-            "state_rank",
-            "name",
-            "id",
-            postgresql_where=text("is_published"),
-            sqlite_where=text("is_published"),
-        ),
+        partial_index("ix_job_published", "state_rank", "name", "id", where="is_published"),
         Index("ix_job_server_ended", "server_id", "last_ended_at"),
-        Index(
-            "ix_job_not_ok",
-            "state",
-            postgresql_where=text("state <> 'ok'"),
-            sqlite_where=text("state <> 'ok'"),
-        ),
-        Index(
-            "ix_job_downtime",
-            "downtime_id",
-            postgresql_where=text("downtime_id IS NOT NULL"),
-            sqlite_where=text("downtime_id IS NOT NULL"),
-        ),
+        partial_index("ix_job_not_ok", "state", where="state <> 'ok'"),
+        partial_index("ix_job_downtime", "downtime_id", where="downtime_id IS NOT NULL"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
