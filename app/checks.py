@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, Select, Table, bindparam, exists, or_, select, update
+from sqlalchemy import Row, Select, Table, bindparam, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -19,8 +19,9 @@ from app.alerts import News
 from app.db import Database, UtcDateTime, reason
 from app.deadline import Allowance
 from app.known_job import KnownJob
-from app.models import STATE_RANKS, Job, Server
+from app.models import STATE_RANKS, Job, Server, Total
 from app.overdue import Facts, State, Verdict
+from app.prepared import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,16 @@ JOBS_TOTAL = totals.JOBS
 
 # Straight to the table, all rows of a batch with one statement: what the ORM does for each is half the work.
 _JOBS = cast(Table, Job.__table__)
-_HAS_WORK = select(
-    or_(
-        exists().where(Job.attention_at < bindparam("now")),
-        downtime.has_work(bindparam("silent_since_at", type_=UtcDateTime)),
+# Most checks find nothing to do: one question tells that, and what there is. It asks for the first moment
+# of all rather than whether one is past, since its plan is made once, without knowing `now`.
+_FIRST_LOOK = Prepared(
+    select(
+        or_(
+            select(func.min(Job.attention_at)).scalar_subquery() < bindparam("now"),
+            downtime.has_work(bindparam("silent_since_at", type_=UtcDateTime)),
+        ),
+        Total.name,
+        Total.value,
     )
 )
 _CHANGE = update(_JOBS).where(_JOBS.c.id == bindparam("number"))
@@ -84,15 +91,16 @@ def run(
     also of what the others had locked. Between two batches `may_go_on` can end it; the next pass finds what
     is left.
     """
-    with database.reading() as session:
-        if not session.scalar(_HAS_WORK, {"now": now, "silent_since_at": now - downtime.GAP}):
-            return _result(session, 0)
+    with database.asking() as rows:
+        found = _FIRST_LOOK.run(rows, {"now": now, "silent_since_at": now - downtime.GAP})
+    if found and not found[0][0]:
+        return _result(*totals.summed(row[1:] for row in found), 0)
     _notice_downtime(database, now)
     recorded, is_done = _decide_all(database, policy, now, may_go_on, joins)
     if is_done:  # else the digest would leave out what has not been looked at
         recorded += downtime.tell(database, now)
     with database.reading() as session:
-        return _result(session, recorded)
+        return _result(*totals.read(session), recorded)
 
 
 def _decide_all(
@@ -327,8 +335,7 @@ def facts_to_tell(server: str, job: str, previous_state: str, decided: Verdict) 
     }
 
 
-def _result(session: Session, recorded: int) -> CheckResult:
-    counts, states = totals.read(session)
+def _result(counts: Mapping[str, int], states: Mapping[str, int], recorded: int) -> CheckResult:
     total = counts[JOBS_TOTAL]
     return CheckResult(
         total_jobs=total,
