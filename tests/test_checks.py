@@ -109,6 +109,17 @@ def test_more_jobs_than_a_batch_are_all_decided(database: Database, monkeypatch:
     assert (result.overdue_jobs, result.alerts) == (20, 20)
 
 
+def test_alerts_are_announced_batch_by_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "BATCH", 7)
+    for number in range(16):
+        send(database, backup_body(NOON, name=f"job {number}"), NOON)
+    told: list[int] = []
+    checks.run(database, POLICY, NOON + 3 * DAY, has_recorded=lambda: told.append(len(alert_kinds(database))))
+    assert told == [7, 14, 16]
+    checks.run(database, POLICY, NOON + 3 * DAY, has_recorded=lambda: told.append(0))
+    assert len(told) == 3
+
+
 def test_a_pass_with_nothing_due_is_one_question(database: Database) -> None:
     send(database, backup_body(NOON), NOON)
     with noted(database) as statements:

@@ -56,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
         "allocation",
         "apart",
     },
-    "storage": {"extensions", "db", "group_commit", "prepared", "sqlite", "models", "schema"},
+    "storage": {"extensions", "db", "group_commit", "many_rows", "prepared", "sqlite", "models", "schema"},
     "work": {
         "record",
         "checks",
@@ -91,6 +91,7 @@ ROOMS: dict[str, set[str]] = {
         "hindsight",
         "maintenance",
         "downtime",
+        "check_result",
         "routing",
         "ordering",
         "outbox",
