@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Table, insert
 from sqlalchemy.orm import Session
 
 from app import routing
+from app.many_rows import Additions
 from app.models import Alert
 
 OVERDUE = "overdue"
@@ -19,8 +19,12 @@ REMINDER = "reminder"
 RECOVERED = "recovered"
 FAILED = "failed"
 UNVERIFIED = "unverified"  # a digest: jobs that may have reported while nobody listened
-_ALERTS = cast(Table, Alert.__table__)
-_INSERT = insert(_ALERTS)
+# Told apart by their message ids: in the order of the rows, SQLite would be asked for each one alone.
+_ADD = Additions(
+    Alert,
+    ("message_id", "job_id", "kind", "facts", "created_at", "routed_at"),
+    returned=("message_id", "id"),
+)
 BAD_NEWS = (OVERDUE, REMINDER, FAILED)
 
 
@@ -65,11 +69,8 @@ def _record_kind(
         }
         for each in news
     ]
+    ids = {row[0]: row[1] for row in _ADD.run(session.connection(), rows)}
     if not singly:
-        session.connection().execute(_INSERT, rows)
         return
-    # Told apart by their message ids: in the order of the rows, SQLite would be asked for each one alone.
-    stored = session.connection().execute(_INSERT.returning(_ALERTS.c.message_id, _ALERTS.c.id), rows)
-    ids = {row[0]: row[1] for row in stored}
     jobs = [(ids[row["message_id"]], each.job_id) for row, each in zip(rows, news, strict=True)]
     routing.deliver(session, jobs, now)

@@ -8,17 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Row, Select, Table, bindparam, exists, or_, select, update
+from sqlalchemy import Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import alerts, deadline, downtime, maintenance, overdue, totals
+from app import alerts, check_result, deadline, downtime, maintenance, overdue, totals
 from app.alerts import News
-from app.db import Database, UtcDateTime, reason
+from app.check_result import CheckResult
+from app.db import Database, reason
 from app.deadline import Allowance
 from app.known_job import KnownJob
+from app.many_rows import NUMBER, Changes
 from app.models import STATE_RANKS, Job, Server
 from app.overdue import Facts, State, Verdict
 
@@ -32,15 +34,13 @@ WAIT_SECONDS = 0.05
 JOBS_TOTAL = totals.JOBS
 
 
-# Straight to the table, all rows of a batch with one statement: what the ORM does for each is half the work.
-_JOBS = cast(Table, Job.__table__)
-_HAS_WORK = select(
-    or_(
-        exists().where(Job.attention_at < bindparam("now")),
-        downtime.has_work(bindparam("silent_since_at", type_=UtcDateTime)),
-    )
-)
-_CHANGE = update(_JOBS).where(_JOBS.c.id == bindparam("number"))
+# All rows of a batch at once: what the ORM does for each is half the work.
+# fmt: off
+_CHANGES = Changes(Job, (
+    "state", "state_rank", "state_since_at", "why", "reminder_at", "attention_at", "downtime_id", "paused_at",
+    "paused_until_at", "told",
+))
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,6 @@ class Policy:
     reminder: str
     group_limit: int = 0
     downtime_credit_seconds: int = 7200
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    total_jobs: int
-    checked_jobs: int  # every job that is not paused: the index tells which of them need a closer look
-    overdue_jobs: int
-    alerts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +68,33 @@ def run(
     may_go_on: Callable[[], bool] = lambda: True,
     *,
     joins: bool = False,
+    has_recorded: Callable[[], None] = lambda: None,
 ) -> CheckResult:
     """One pass. Its cost grows with what has become due, not with what exists.
 
     Two passes at once share the work: a due job is locked while it is decided, and decided once; whoever
     `joins` a pass that another service has begun says so. Each of them ends when nothing is due any more,
     also of what the others had locked. Between two batches `may_go_on` can end it; the next pass finds what
-    is left.
+    is left. `has_recorded` is called as soon as there are alerts, though more may follow.
     """
-    with database.reading() as session:
-        if not session.scalar(_HAS_WORK, {"now": now, "silent_since_at": now - downtime.GAP}):
-            return _result(session, 0)
+    rests = check_result.at_rest(database, now)
+    if rests is not None:
+        return rests
     _notice_downtime(database, now)
-    recorded, is_done = _decide_all(database, policy, now, may_go_on, joins)
+    recorded, is_done = _decide_all(database, policy, now, may_go_on, joins, has_recorded)
     if is_done:  # else the digest would leave out what has not been looked at
         recorded += downtime.tell(database, now)
     with database.reading() as session:
-        return _result(session, recorded)
+        return check_result.of(*totals.read(session), recorded)
 
 
 def _decide_all(
-    database: Database, policy: Policy, now: datetime, may_go_on: Callable[[], bool], joins: bool
+    database: Database,
+    policy: Policy,
+    now: datetime,
+    may_go_on: Callable[[], bool],
+    joins: bool,
+    has_recorded: Callable[[], None],
 ) -> tuple[int, bool]:
     """How many alerts were recorded, and whether nothing is left that is due."""
     recorded = waits = 0
@@ -111,6 +109,8 @@ def _decide_all(
         with database.writing() as session:
             looked_at, told = _run_batch(session, policy, now, joins)
         recorded += told
+        if told:
+            has_recorded()
         waits += looked_at < BATCH  # what is still due then is locked: by another service, or by a report
     return recorded, False
 
@@ -193,7 +193,7 @@ def _run_batch(session: Session, policy: Policy, now: datetime, joins: bool) -> 
         _change(row, _allowed(_facts(row, policy), row, policy, windows, downtimes), policy, now)
         for row in rows
     ]
-    session.connection().execute(_CHANGE, [each.values for each in changes])
+    _CHANGES.run(session.connection(), [each.values for each in changes])
     news = [each.news for each in changes if each.news]
     recorded = alerts.record(session, news, now, policy.group_limit, in_parts=joins)
     moved = Counter(each.values["state"] for each in changes)
@@ -256,7 +256,7 @@ def _change(row: Row[*tuple[Any, ...]], facts: Facts, policy: Policy, now: datet
     is_paused = decided.state is State.PAUSED
     keep_error(row, decided)
     values: dict[str, Any] = {
-        "number": row.id,
+        NUMBER: row.id,
         "state": str(decided.state),
         "state_rank": STATE_RANKS[decided.state],
         "state_since_at": row.state_since_at if decided.state == row.state else decided.since_at or now,
@@ -325,14 +325,3 @@ def facts_to_tell(server: str, job: str, previous_state: str, decided: Verdict) 
         "previousState": previous_state,
         **decided.why,
     }
-
-
-def _result(session: Session, recorded: int) -> CheckResult:
-    counts, states = totals.read(session)
-    total = counts[JOBS_TOTAL]
-    return CheckResult(
-        total_jobs=total,
-        checked_jobs=total - states[State.PAUSED],
-        overdue_jobs=states[State.OVERDUE],
-        alerts=recorded,
-    )

@@ -38,6 +38,8 @@ LONG_WAIT_SECONDS = 30.0  # for checks, commands and migrations: nobody waits fo
 SHORT_WAIT_SECONDS = 5.0  # for requests: somebody does, and so do those behind
 CONNECT_SECONDS = 5
 IDLE_TIMEOUT_MILLISECONDS = 30_000
+# To begin and to end one are two round trips, and after its end the driver has every statement planned anew.
+_WITHOUT_TRANSACTION = {"isolation_level": "AUTOCOMMIT"}
 
 
 class Base(DeclarativeBase):
@@ -125,6 +127,7 @@ class Database:
     def __init__(self, url: str, *, wait_seconds: float = LONG_WAIT_SECONDS) -> None:
         self.engine = make_engine(url, wait_seconds=wait_seconds)
         self._writer = self.engine.execution_options(writing=True)
+        self._asker = self.engine if self.is_sqlite else self.engine.execution_options(**_WITHOUT_TRANSACTION)
         self._file = sqlite.file_of(self.engine)
         self._group = GroupCommit(_ends_all)
 
@@ -146,8 +149,9 @@ class Database:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[Connection]:
-        """As `reading`, without the ORM, for what happens often."""
-        with self.engine.connect() as connection:
+        """For what happens often: without the ORM, and on PostgreSQL without a transaction, so that each
+        question sees what there is in its own moment."""
+        with self._asker.connect() as connection:
             yield connection
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, literal, select, tuple_, union, update
+from sqlalchemy import ColumnElement, Select, and_, literal, select, tuple_, union, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, contains_eager, defer, joinedload
 
 from app import totals
@@ -94,16 +94,20 @@ def counts(session: Session) -> dict[str, int]:
 
 def page(session: Session, query: Query, size: int = PAGE_SIZE) -> Page:
     """Raises BadQuery for a position that is none."""
-    found = list(session.scalars(_selected(query).limit(size + 1)))
+    found: list[Job] = []
+    for part in _parts(query):
+        if len(found) <= size:
+            found += session.scalars(part.limit(size + 1 - len(found)))
     following = _position(query, found[size - 1]) if len(found) > size else ""
     return Page(found[:size], following)
 
 
-def _selected(query: Query) -> Select[Job]:
-    statement = _with_servers(query).where(*_conditions(query))
-    if query.after:
-        statement = statement.where(_is_after(query, _read_position(query)))
-    return statement.order_by(*_order(query))
+def _parts(query: Query) -> list[Select[Job]]:
+    """One after the other, they are what there is from the position on."""
+    everything = _with_servers(query).where(*_conditions(query)).order_by(*_order(query))
+    if not query.after:
+        return [everything]
+    return [everything.where(each) for each in _after(query, _read_position(query))]
 
 
 def _with_servers(query: Query) -> Select[Job]:
@@ -149,19 +153,27 @@ def _may_be_empty(query: Query) -> bool:
     return bool(query.columns[0].property.columns[0].nullable)
 
 
-def _is_after(query: Query, values: Sequence[Any]) -> ColumnElement[bool]:
-    """Jobs without a time stand before all that have one, whichever way round the order goes."""
-    first, rest = query.columns[0], query.columns[-1]
+def _after(query: Query, values: Sequence[Any]) -> list[ColumnElement[bool]]:
+    """First those that differ from the position by their number alone, then those beyond; each is a walk
+    along an index from one place on. Joined by OR, SQLite reads all called alike, PostgreSQL all there are.
+
+    Jobs without a time stand before all that have one, whichever way round the order goes.
+    """
     bound = [literal(value, column.type) for value, column in zip(values, query.columns, strict=True)]
+    first, leading, number = query.columns[0], query.columns[:-1], query.columns[-1]
+    alike = [
+        column.is_(None) if value.value is None else column == value
+        for column, value in zip(leading, bound, strict=False)
+    ]
+    parts = [and_(*alike, number < bound[-1] if query.is_turned_round else number > bound[-1])]
     if values[0] is None:
-        further: ColumnElement[bool] = rest < bound[-1] if query.is_turned_round else rest > bound[-1]
-        same = first.is_(None) & further
-        return same if query.is_turned_round else same | first.is_not(None)
-    if query.is_turned_round:
-        later = tuple_(*query.columns) < tuple_(*bound)
-        return later | first.is_(None) if _may_be_empty(query) else later & (first <= bound[0])
+        return parts if query.is_turned_round else [*parts, first.is_not(None)]
+    place, here = tuple_(*leading), tuple_(*bound[:-1])
     # The first column once more: of a comparison across two tables SQLite takes no index.
-    return (tuple_(*query.columns) > tuple_(*bound)) & (first >= bound[0])
+    if not query.is_turned_round:
+        return [*parts, (place > here) & (first >= bound[0])]
+    parts.append((place < here) & (first <= bound[0]))
+    return [*parts, first.is_(None)] if _may_be_empty(query) else parts
 
 
 def _position(query: Query, job: Job) -> str:

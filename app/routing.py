@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app import fallbacks, lease
 from app.db import Database
+from app.many_rows import Additions
 from app.models import Alert, Delivery, Job, Server
 
 # Kinds that a check finds together, and so are complete when it ends; the others come in one by one.
@@ -24,6 +25,7 @@ _MOST_AT_ONCE = 10_000
 _CHUNK = 500
 # Copied from the facts of a member into those of the group, for the line that lists it.
 _MEMBER_FACTS = ("job", "server", "state", "expectedAt", "overdueAt", "lastGoodAt", "outcome")
+_ADD_DELIVERIES = Additions(Delivery, ("alert_id", "channel_id", "job_id", "next_attempt_at"))
 _OLDEST_OF_EACH = (
     select(Alert.kind, func.min(Alert.created_at)).where(Alert.routed_at.is_(None)).group_by(Alert.kind)
 )
@@ -78,7 +80,7 @@ def deliver(session: Session, alerts: Iterable[tuple[int, int | None]], now: dat
         for channel_id in channels
     ]
     if rows:
-        session.connection().execute(insert(Delivery), rows)
+        _ADD_DELIVERIES.run(session.connection(), rows)
 
 
 def waits(database: Database, now: datetime, check: str) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, event, inspect, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, UOWTransaction
@@ -81,9 +81,14 @@ def note_state(connection: Connection, job: KnownJob) -> None:
 
 def read(session: Session) -> tuple[dict[str, int], dict[str, int]]:
     """The totals by name, and the jobs by state, the worst first."""
+    return summed(session.execute(select(Total.name, Total.value)))
+
+
+def summed(rows: Iterable[Sequence[Any]]) -> tuple[dict[str, int], dict[str, int]]:
+    """As `read`, of the names and values that are stored."""
     named: dict[str, int] = defaultdict(int)
     states = dict.fromkeys(STATE_RANKS, 0)
-    for name, value in session.execute(select(Total.name, Total.value)):
+    for name, value in rows:
         if name.startswith(_STATE):
             states[name.split(":")[1]] += value
         else:

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from app import checks
 from app.checks import Policy
 from app.db import Database
 from app.models import Alert, Delivery, Job
 from tests.stage import NOON, POLICY, add_channel, alert_kinds, backup_body, only_job, send
+from tests.statements import noted
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -108,20 +109,33 @@ def test_more_jobs_than_a_batch_are_all_decided(database: Database, monkeypatch:
     assert (result.overdue_jobs, result.alerts) == (20, 20)
 
 
-@pytest.mark.sqlite("asks for SQLite's plan")
-def test_a_pass_with_nothing_due_reads_one_index_entry_and_writes_nothing(database: Database) -> None:
+def test_alerts_are_announced_batch_by_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "BATCH", 7)
+    for number in range(16):
+        send(database, backup_body(NOON, name=f"job {number}"), NOON)
+    told: list[int] = []
+    checks.run(database, POLICY, NOON + 3 * DAY, has_recorded=lambda: told.append(len(alert_kinds(database))))
+    assert told == [7, 14, 16]
+    checks.run(database, POLICY, NOON + 3 * DAY, has_recorded=lambda: told.append(0))
+    assert len(told) == 3
+
+
+def test_a_pass_with_nothing_due_is_one_question(database: Database) -> None:
     send(database, backup_body(NOON), NOON)
-    statements: list[str] = []
-    event.listen(
-        database.engine, "before_cursor_execute", lambda c, k, statement, *rest: statements.append(statement)
-    )
-    checks.run(database, POLICY, NOON + HOUR)
-    assert not any(each.startswith(("UPDATE", "INSERT", "BEGIN IMMEDIATE")) for each in statements)
+    with noted(database) as statements:
+        result = checks.run(database, POLICY, NOON + HOUR)
+    assert [each.split()[0] for each in statements] == ["SELECT"]
+    assert (result.total_jobs, result.checked_jobs, result.overdue_jobs) == (1, 1, 0)
+
+
+@pytest.mark.sqlite("asks for SQLite's plan")
+def test_whether_anything_is_due_is_one_entry_of_an_index(database: Database) -> None:
+    with noted(database) as statements:
+        checks.run(database, POLICY, NOON)
     with database.reading() as rows:
-        plan = rows.connection().exec_driver_sql(
-            "EXPLAIN QUERY PLAN SELECT id FROM job WHERE attention_at < '2026-01-01' LIMIT 1"
-        )
-        assert "ix_job_attention_at" in str(plan.all())
+        values = (None,) * statements[0].count("?")
+        plan = rows.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[0]}", values).all()
+    assert "SEARCH job USING COVERING INDEX ix_job_attention_at" in str(plan)
 
 
 def test_a_preview_stores_and_sends_nothing(database: Database) -> None:

@@ -632,8 +632,12 @@ def test_more_jobs_than_one_statement_takes_are_read_in_several(database: Databa
     assert all(older.ended_at < newer.ended_at for older, newer in found.values())
 
 
-def plan(database: Database, query: Query) -> str:
-    statement = overview._selected(query).limit(PAGE_SIZE + 1)
+LATELY = '["2026-11-23T07:00:00+00:00",1]'
+
+
+def plan(database: Database, query: Query, part: int = -1) -> str:
+    """That of the last statement unless told otherwise."""
+    statement = overview._parts(query)[part].limit(PAGE_SIZE + 1)
     with database.reading() as rows:
         compiled = statement.compile(rows.get_bind(), compile_kwargs={"render_postcompile": True})
         values = tuple(compiled.params[each] for each in compiled.positiontup or ())
@@ -652,6 +656,9 @@ def plan(database: Database, query: Query) -> str:
         (Query(state="attention"), "SEARCH job USING INDEX ix_job_state_rank"),
         (Query(sort="name", after='["x",1]'), "SEARCH job USING INDEX ix_job_name"),
         (Query(sort="-name", after='["x",1]'), "SEARCH job USING INDEX ix_job_name"),
+        (Query(sort="good", after="[null,1]"), "SEARCH job USING INDEX ix_job_last_good"),
+        (Query(sort="-good", after=LATELY), "SEARCH job USING INDEX ix_job_last_good"),
+        (Query(sort="expected", after=LATELY), "SEARCH job USING INDEX ix_job_expected"),
     ],
 )
 def test_a_page_is_a_walk_along_an_index(database: Database, query: Query, index: str) -> None:
@@ -659,6 +666,22 @@ def test_a_page_is_a_walk_along_an_index(database: Database, query: Query, index
     told = plan(database, query)
     assert index in told
     assert "TEMP B-TREE" not in told
+
+
+@pytest.mark.sqlite("reads its plan")
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (Query(after='[5,"x",1]'), "ix_job_state_rank (state_rank=? AND name=? AND id>?)"),
+        (Query(sort="-worst", after='[5,"x",1]'), "ix_job_state_rank (state_rank=? AND name=? AND id<?)"),
+        (Query(sort="-name", after='["x",1]'), "ix_job_name (name=? AND id<?)"),
+    ],
+)
+def test_of_jobs_that_are_called_alike_those_before_are_passed_over(
+    database: Database, query: Query, index: str
+) -> None:
+    fleet.add(database, clock.utcnow(), servers=5, jobs=20, runs=0)
+    assert index in plan(database, query, 0)
 
 
 @pytest.mark.sqlite("reads its plan")

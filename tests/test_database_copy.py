@@ -159,6 +159,16 @@ def revision(url: str) -> str:
     return str(found[0])
 
 
+def test_the_server_knows_what_was_copied_before_anybody_asks(small: Site, url: str) -> None:
+    done(small, url)
+    database = Database(url)
+    with database.reading() as rows:
+        unknown = text("SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples < 0")
+        ours = {each.name for each in Base.metadata.sorted_tables}
+        assert ours & set(rows.scalars(unknown)) == set()
+    database.dispose()
+
+
 def test_everything_is_copied_equal_and_the_source_stays_as_it_was(here: Site, url: str) -> None:
     file = here.settings.instance_path / "veilleur.db"
     bytes_before = hashlib.sha256(file.read_bytes()).digest()

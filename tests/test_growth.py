@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import event, func, insert, select, text, update
@@ -17,6 +18,8 @@ from app import audit_search, checks, clock, jobs, overview, retention
 from app.checks import Policy
 from app.db import Database
 from app.models import Alert, AuditEntry, Channel, Delivery, DeliveryAttempt, Job, Report, TaskRun
+from app.overview import Query
+from app.prepared import Prepared
 from tests import fleet
 from tests.databases import Postgres
 from tests.stage import backup_body
@@ -42,6 +45,7 @@ class Installation:
     jobs: int
     due: int = 0
     days: int = 0
+    far_behind: dict[str, str] = field(default_factory=dict)  # the position of a page of each order
 
     @property
     def database(self) -> Database:
@@ -85,6 +89,18 @@ def page(path: str) -> Callable[[Installation], None]:
     return get
 
 
+def later_page(sort: str) -> Callable[[Installation], None]:
+    """One of which most jobs are on the pages before."""
+
+    def get(of: Installation) -> None:
+        if sort not in of.far_behind:
+            with of.database.reading() as rows:
+                of.far_behind[sort] = overview.page(rows, Query(sort=sort), of.jobs * 3 // 4).following
+        page(f"/?{urlencode({'sort': sort, 'after': of.far_behind[sort]})}")(of)
+
+    return get
+
+
 def read(path: str) -> Callable[[Installation], None]:
     def get(of: Installation) -> None:
         answer = of.here.stranger().get(path, headers={"X-Api-Key": of.read_key})
@@ -115,6 +131,7 @@ PATHS: dict[str, Callable[[Installation], None]] = {
             "/settings/audit",
         )
     },
+    **{f"later page, {sort}": later_page(sort) for sort in ("good", "-good", "expected", "-expected")},
     **{
         f"read {path}": read(path)
         for path in (
@@ -230,9 +247,17 @@ def watched(database: Database) -> Iterator[Work]:
         current[0] = statement
         raw.set_progress_handler(tick, EVERY)
 
+    def begin_and_run(self: Prepared, connection: Any, values: Mapping[str, Any]) -> list[Any]:
+        compiled = self._compile(connection.dialect)
+        begin(connection, None, compiled.text, [None] * len(compiled.order or ()), None, False)
+        return run(self, connection, values)
+
+    run = Prepared.run
     event.listen(database.engine, "before_cursor_execute", begin)
     try:
-        yield work
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Prepared, "run", begin_and_run)
+            yield work
     finally:
         event.remove(database.engine, "before_cursor_execute", begin)
         work.steps.pop("EXPLAIN", None)

@@ -75,6 +75,22 @@ def test_a_violated_key_is_the_error_of_any_other_statement(database: Database) 
         assert len(rows.scalars(select(Job)).all()) == 1
 
 
+def test_a_question_needs_no_transaction(database: Database) -> None:
+    asked = Prepared(select(JOBS.c.id))
+    with database.asking() as rows:
+        for _ in range(10):
+            asked.run(rows, {})
+        used: Any = rows.connection.driver_connection
+        is_within = used.in_transaction if database.is_sqlite else used.info.transaction_status
+    assert not is_within
+    with database.writing() as session:
+        session.add(Server(machine_id="m", name="nas", created_at=NOON))
+        session.flush()
+        session.rollback()
+    with database.reading() as session:
+        assert session.scalars(select(Server.id)).all() == []
+
+
 @pytest.mark.sqlite("about its lock")
 def test_a_fault_of_the_database_is_told_from_one_of_the_request(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'veilleur.db'}"

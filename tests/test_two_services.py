@@ -124,7 +124,9 @@ from app.settings import load
 lease.LEASE = timedelta(seconds=float(sys.argv[1]))
 lease.RENEW_AFTER = lease.LEASE / 4
 if sys.argv[2:]:
-    delivery._POLL_SECONDS = 3600  # nothing is being sent when it is stopped
+    # Nothing is being sent when it is stopped.
+    delivery._POLL_SECONDS = 3600
+    delivery.Courier.wake = lambda courier: None
     real, done = checks._run_batch, []
 
     def batch(*arguments):

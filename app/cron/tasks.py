@@ -74,7 +74,14 @@ def check_overdue_backups(context: TaskContext) -> TaskResult:
     policy = stored_settings.policy(context.database, context.settings)
     stored_settings.settle(context.database, context.now)
     _take_in_spooled(context, policy)
-    found = checks.run(context.database, policy, context.now, context.is_ours, joins=context.joins)
+    found = checks.run(
+        context.database,
+        policy,
+        context.now,
+        context.is_ours,
+        joins=context.joins,
+        has_recorded=context.courier.wake,
+    )
     context.courier.wake()
     message = (
         f"Checked {found.checked_jobs} of {found.total_jobs} backup jobs: "

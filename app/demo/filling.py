@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import event, func, select
 
 from app import checks, record, routing
-from app.checks import CheckResult, Policy
+from app.check_result import CheckResult
+from app.checks import Policy
 from app.db import Database
 from app.demo.bodies import CONTENT_TYPE, Run, body_of
 from app.demo.decisions import Decision

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from app import checks, quarantine
-from app.checks import CheckResult
+from app.check_result import CheckResult
 from app.db import Database
 from app.demo.filling import CHECK_EVERY
 from app.demo.fleet import DAY
