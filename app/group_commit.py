@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,7 @@ T = TypeVar("T")
 Writing = Callable[[], AbstractContextManager[Connection]]
 
 MOST_TOGETHER = 64
+_ASLEEP_SECONDS = 1.0  # whoever is to wake it may be gone
 
 
 class _Interrupted(Exception):
@@ -28,6 +30,16 @@ class _Ticket(Generic[T]):
         self.value: Any = None
         self.error: Exception | None = None
         self.is_done = False
+        self._sleeps = threading.Lock()
+        self._sleeps.acquire()
+
+    def wait(self) -> None:
+        """Until it is done or may do the work of all; or for a while."""
+        self._sleeps.acquire(timeout=_ASLEEP_SECONDS)
+
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it is awake
+            self._sleeps.release()
 
     def __enter__(self) -> _Ticket[T]:
         return self
@@ -65,21 +77,37 @@ class GroupCommit:
         ticket = _Ticket(work)
         with self._queue_lock:
             self._queue.append(ticket)
-        with self._turn:
-            while not ticket.is_done:
-                self._commit(writing, self._next_together())
+        while not ticket.is_done:
+            if self._turn.acquire(blocking=False):
+                self._lead(writing)
+            else:
+                ticket.wait()
         return ticket.result()
 
-    def _next_together(self) -> list[_Ticket[Any]]:
-        with self._queue_lock:
-            together, self._queue = self._queue[:MOST_TOGETHER], self._queue[MOST_TOGETHER:]
-        return together
+    def _lead(self, writing: Writing) -> None:
+        """Do the work of all that wait; then let the first of those that came too late do the same."""
+        together: list[_Ticket[Any]] = []
+        try:
+            if self._join(together):
+                self._commit(writing, together)
+        finally:
+            self._turn.release()
+            for each in (*self._queue[:1], *together):
+                each.wake()
 
-    def _commit(self, writing: Writing, together: Sequence[_Ticket[Any]]) -> None:
+    def _join(self, together: list[_Ticket[Any]]) -> bool:
+        """Take those that wait into the group; False when nobody does, or it is full."""
+        with self._queue_lock:
+            room = MOST_TOGETHER - len(together)
+            joining, self._queue = self._queue[:room], self._queue[room:]
+        together += joining
+        return bool(joining)
+
+    def _commit(self, writing: Writing, together: list[_Ticket[Any]]) -> None:
         shared: _Ticket[None] = _Ticket(lambda _connection: None)
         try:
             with shared, writing() as connection:
-                for each in together:
+                for each in self._and_who_joins(together):
                     each.value = each.work(connection)
             if shared.error is not None and len(together) > 1 and not self._ends_all(shared.error):
                 shared.error = None
@@ -91,6 +119,13 @@ class GroupCommit:
             for each in together:
                 each.error = each.error or shared.error or (None if shared.is_done else _Interrupted())
                 each.is_done = True
+
+    def _and_who_joins(self, together: list[_Ticket[Any]]) -> Iterator[_Ticket[Any]]:
+        """The group as it was, and those that came while it waited for its turn in the database or worked."""
+        done = 0
+        while done < len(together) or self._join(together):
+            yield together[done]
+            done += 1
 
     def _attempt(self, connection: Connection, ticket: _Ticket[Any]) -> None:
         with ticket, connection.begin_nested():

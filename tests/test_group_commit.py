@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from app import group_commit
 from app.clock import utcnow
 from app.db import Database
 from app.models import Server
@@ -47,22 +49,15 @@ def stored(database: Database) -> list[str]:
 @contextmanager
 def together(database: Database, works: list[Callable[[Session], str]]) -> Iterator[list[Future[str]]]:
     """The futures of writes that all wait before any of them may begin, so that they share one commit."""
-    held = threading.Event()
-    gate = threading.Event()
-
-    def hold(_session: Session) -> str:
-        held.set()
-        assert gate.wait(30)
-        return "held"
-
-    with ThreadPoolExecutor(len(works) + 1) as pool:
-        first = pool.submit(database.write_together, hold)
-        assert held.wait(30)
+    with (
+        closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as other,
+        ThreadPoolExecutor(len(works)) as pool,
+    ):
+        other.execute("BEGIN IMMEDIATE")
         futures = [pool.submit(database.write_together, each) for each in works]
-        until(lambda: len(database._group._queue) == len(works), "the writes to wait")
-        gate.set()
+        until(lambda: len(database._group._queue) == len(works) - 1, "all but the first to wait")
+        other.execute("ROLLBACK")
         yield futures
-        assert first.result() == "held"
 
 
 @pytest.fixture
@@ -79,7 +74,74 @@ def test_writes_that_wait_share_one_commit_and_each_gets_its_own_result(
     with together(database, [adding(each) for each in names]) as futures:
         assert [each.result(30) for each in futures] == names
     assert stored(database) == names
-    assert len(commits) == 2, "of the one that held the others up, and of all others together"
+    assert len(commits) == 1
+
+
+def test_whoever_comes_while_others_work_shares_their_commit(database: Database, commits: list[int]) -> None:
+    working, goes_on = threading.Event(), threading.Event()
+
+    def hold(session: Session) -> str:
+        working.set()
+        assert goes_on.wait(30)
+        return adding("first")(session)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(database.write_together, hold)
+        assert working.wait(30)
+        second = pool.submit(database.write_together, adding("second"))
+        until(lambda: len(database._group._queue) == 1, "the second to wait")
+        goes_on.set()
+        assert (first.result(30), second.result(30)) == ("first", "second")
+    assert stored(database) == ["first", "second"]
+    assert len(commits) == 1
+
+
+def test_so_many_share_a_commit_and_the_others_the_next(
+    database: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "MOST_TOGETHER", 2)
+    names = list("abcde")
+    with together(database, [adding(each) for each in names]) as futures:
+        assert [each.result(30) for each in futures] == names
+    assert stored(database) == names
+    assert 3 <= len(commits) <= 5
+
+
+def test_one_whose_thread_is_gone_holds_nobody_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the next to do the work of all, and does not hear that."""
+    monkeypatch.setattr(group_commit, "MOST_TOGETHER", 1)
+    monkeypatch.setattr(group_commit, "_ASLEEP_SECONDS", 0.05)
+    held, goes_on = threading.Event(), threading.Event()
+
+    def hold(_session: Session) -> str:
+        held.set()
+        assert goes_on.wait(30)
+        return "held"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(database.write_together, hold)
+        assert held.wait(30)
+        database._group._queue.append(group_commit._Ticket(lambda _connection: None))
+        second = pool.submit(database.write_together, adding("second"))
+        until(lambda: len(database._group._queue) == 2, "the second to wait")
+        goes_on.set()
+        assert (first.result(30), second.result(30)) == ("held", "second")
+    assert stored(database) == ["second"]
+
+
+def test_where_nobody_can_begin_only_those_fail_who_waited_from_the_start(database: Database) -> None:
+    with closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(database.waiting(0.5).write_together, adding("first"))
+            until(lambda: database._group._turn.locked(), "the first to begin")
+            second = pool.submit(database.write_together, adding("second"))
+            assert isinstance(first.exception(30), OperationalError)
+            other.execute("ROLLBACK")
+            assert second.result(30) == "second"
+    assert stored(database) == ["second"]
 
 
 def test_one_that_fails_takes_nothing_of_the_others_with_it(database: Database) -> None:
