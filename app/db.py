@@ -178,15 +178,6 @@ class Database:
         if self._file:
             self._file.check_unmoved(before)
 
-    def write_together(self, work: Callable[[Session], T]) -> T:
-        """As `change_together`, for works that need the ORM."""
-
-        def with_session(connection: Connection) -> T:
-            with session_on(connection) as session:
-                return work(session)
-
-        return self.change_together(with_session)
-
     def change_together(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, after the commit of a transaction that others of this process may share.
 

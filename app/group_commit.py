@@ -1,19 +1,19 @@
-"""Many small writes in one transaction: those that come while one commits share the next commit."""
+"""Many small writes in one transaction: those that come while one waits or works share its commit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from app.together import Ticket, Together
+from app.together import Group, Ticket, Together
 
 T = TypeVar("T")
 Writing = Callable[[], AbstractContextManager[Connection]]
-_Ticket = Ticket[Callable[[Connection], Any]]
+Work = Callable[[Connection], Any]
 
 MOST_TOGETHER = 64
 
@@ -27,27 +27,27 @@ class GroupCommit:
     def __init__(self, ends_all: Callable[[Exception], bool]) -> None:
         """`ends_all` tells an error of the database from one of a single write."""
         self._ends_all = ends_all
-        self._together: Together[Callable[[Connection], Any]] = Together(MOST_TOGETHER)
+        self._together: Together[Work] = Together(MOST_TOGETHER)
 
     def run(self, writing: Writing, work: Callable[[Connection], T]) -> T:
         """What `work` returns, once it is committed; or its error, or that of the commit."""
         value: T = self._together.run(work, partial(self._commit, writing))
         return value
 
-    def _commit(self, writing: Writing, together: Sequence[_Ticket]) -> None:
+    def _commit(self, writing: Writing, group: Group[Work]) -> None:
         first: Ticket[None] = Ticket(None)
         with first, writing() as connection:
-            for each in together:
+            for each in group.and_who_joins():
                 each.value = each.work(connection)
         if first.error is None:
             return
-        if len(together) == 1 or self._ends_all(first.error):
+        if len(group) == 1 or self._ends_all(first.error):
             raise first.error
         with writing() as connection:
-            for each in together:
+            for each in group:
                 self._attempt(connection, each)
 
-    def _attempt(self, connection: Connection, ticket: _Ticket) -> None:
+    def _attempt(self, connection: Connection, ticket: Ticket[Work]) -> None:
         with ticket, connection.begin_nested():
             ticket.value = ticket.work(connection)
         # After such an error SQLite may have ended the whole transaction: nothing more goes into it.

@@ -12,7 +12,7 @@ from app import audit, clock, interval, service_health
 from app.cron_client import Answer, CronServiceUnavailable
 from app.db import database
 from app.interval import CronConfig
-from app.together import Ticket, Together
+from app.together import Group, Together
 
 EXTENSION = "interval_saves"
 _MOST_TOGETHER = 64
@@ -57,14 +57,14 @@ def save(change: CronConfig, address: str = "") -> Saved:
     return saved
 
 
-def _save(together: Sequence[Ticket[Save]]) -> None:
-    before = _write([each.work for each in together])
+def _save(group: Group[Save]) -> None:
+    before = _write([each.work for each in group])
     answer: Answer | CronServiceUnavailable
     try:
         answer = service_health.tell_interval(path())
     except CronServiceUnavailable as problem:
         answer = problem
-    for each, replaced in zip(together, before, strict=True):
+    for each, replaced in zip(group, before, strict=True):
         each.value = Saved(replaced, answer)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,8 @@ WAIT_SECONDS = "wait_seconds"  # execution option: how long to wait for somebody
 
 _FILE = "file"
 _WAITS = "waits"
+_SHORTEST_PAUSE_SECONDS = 0.0002  # a transaction takes some milliseconds
+_LONGEST_PAUSE_SECONDS = 0.005
 # After these a connection is worth nothing more: one opened on a read-only file stays so for ever.
 _BREAKING = {
     sqlite3.SQLITE_READONLY,
@@ -134,13 +137,43 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     wait_seconds: float = options[WAIT_SECONDS]
-    if connection.info.get(_WAITS) != wait_seconds:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={round(wait_seconds * 1000)}")
-        connection.info[_WAITS] = wait_seconds
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing", False) else "BEGIN")
+    if options.get("writing", False):
+        _begin_writing(connection, wait_seconds)
+        _wait(connection, wait_seconds)
+    else:
+        _wait(connection, wait_seconds)
+        connection.exec_driver_sql("BEGIN")
+
+
+def _begin_writing(connection: Connection, wait_seconds: float) -> None:
+    """SQLite has no queue for writers: whoever finds another one asks again. It would do so itself, but soon
+    every 100 ms only, when most of that time nobody writes."""
+    _wait(connection, 0.0)
+    began_at, waited = time.monotonic(), 0.0
+    while waited < wait_seconds:
+        try:
+            connection.connection.driver_connection.execute("BEGIN IMMEDIATE")  # type: ignore[union-attr]
+        except sqlite3.Error as problem:
+            if _code(problem) != sqlite3.SQLITE_BUSY:
+                break
+        else:
+            return
+        time.sleep(min(_SHORTEST_PAUSE_SECONDS + waited / 50, _LONGEST_PAUSE_SECONDS))
+        waited = time.monotonic() - began_at
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # for the last time: what it raises is told as ever
+
+
+def _wait(connection: Connection, seconds: float) -> None:
+    if connection.info.get(_WAITS) != seconds:
+        connection.connection.driver_connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")  # type: ignore[union-attr]
+        connection.info[_WAITS] = seconds
+
+
+def _code(problem: BaseException | None) -> int | None:
+    code = getattr(problem, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF  # the upper bits only tell more
 
 
 def _distrust(context: ExceptionContext) -> None:
-    code = getattr(context.original_exception, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in _BREAKING:  # the upper bits only tell more
+    if _code(context.original_exception) in _BREAKING:
         context.is_disconnect = True

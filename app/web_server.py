@@ -35,6 +35,7 @@ SEND_SECONDS = 30  # for so long may a client take nothing of what it is sent
 # Whoever was answered often asks again at once: for so long his thread waits for it, and so many do.
 _STAY_SECONDS = 0.05
 _MOST_STAYING = 16
+_COURTESY_SECONDS = 0.0001  # in which an idle worker wakes up and takes the connection
 _LARGEST_HEAD_BYTES = 16 * 1024
 _AT_ONCE = int(socket.MSG_DONTWAIT)  # a number: joining flags as such takes longer than the call
 
@@ -227,6 +228,12 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self.wsgi = Turns(self.wsgi, self.cfg.threads)
+
+    def accept(self, listener: socket.socket) -> None:
+        # Of connections that come together and stay, one worker would often get all.
+        if self.nr_conns:
+            time.sleep(_COURTESY_SECONDS)
+        super().accept(listener)
 
     def handle(self, conn: gthread.TConn) -> object:
         if not isinstance(conn.sock, PatientSocket):

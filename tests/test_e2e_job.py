@@ -254,7 +254,7 @@ def come_back(page: Page) -> None:
     """As to a window that was behind others: the page is asked for anew. Waits until that is done."""
     page.evaluate("document.addEventListener('refreshed', () => { window.isRefreshed = true })")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    page.wait_for_function("window.isRefreshed")
+    page.wait_for_function("() => window.isRefreshed")
 
 
 def test_the_page_follows_what_happens_and_leaves_open_what_was_opened(

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from app import schema
@@ -150,3 +150,28 @@ def test_a_writer_waits_as_long_as_it_is_told_and_a_reader_not_at_all(database: 
             assert rows.scalar(text("SELECT count(*) FROM total WHERE name = 'refused'")) == 0
     write(database, "taken")
     assert names(path_of(database)) == ["taken"]
+
+
+def test_a_writer_who_waits_asks_again_soon_for_as_long_as_he_may(database: Database) -> None:
+    asked: list[str] = []
+
+    def listen(connection: sqlite3.Connection, *_rest: object) -> None:
+        connection.set_trace_callback(asked.append)
+
+    event.listen(database.engine, "checkout", listen)
+    with closing(sqlite3.connect(path_of(database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"), database.waiting(0.5).writing() as rows:
+            rows.connection()
+        assert asked.count("BEGIN IMMEDIATE") > 20
+        other.execute("ROLLBACK")
+    with database.reading() as rows:
+        assert rows.scalar(text("PRAGMA busy_timeout")) == 30_000
+    write(database, "taken")
+    assert names(path_of(database)) == ["taken"]
+
+
+def test_who_writes_waits_for_readers_as_long_as_he_may_when_he_commits(database: Database) -> None:
+    """Where the file can't have a log beside it, they stand in his way."""
+    with database.waiting(7).writing() as rows:
+        assert rows.scalar(text("PRAGMA busy_timeout")) == 7000
