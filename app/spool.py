@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -47,6 +48,7 @@ _UNTAKABLE = (
     ValueError,
     zlib.error,
 )
+_NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 log = logging.getLogger(__name__)
 
@@ -168,8 +170,9 @@ class Spool:
     ) -> int:
         """Store what waits, oldest first, as if it came when it came; how many still wait.
 
-        Raises SQLAlchemyError while the database can't be written; what waits then stays. A file goes only
-        after the commit, so a crash in between takes it in twice, which the fingerprint of the report finds.
+        Raises SQLAlchemyError while the database can't be written, and OSError where nothing can be read just
+        now; what waits then stays. A file goes only after the commit, so a crash in between takes it in
+        twice, which the fingerprint of the report finds.
         """
         if not self._names():
             return 0
@@ -196,7 +199,11 @@ class Spool:
             if is_out_of_reach(problem):
                 raise
             self._put_aside(path, problem)
-        except (OSError, *_UNTAKABLE) as problem:
+        except OSError as problem:
+            if problem.errno in _NOT_OF_THE_FILE:
+                raise
+            self._put_aside(path, problem)
+        except _UNTAKABLE as problem:
             self._put_aside(path, problem)
         else:
             _remove(path)

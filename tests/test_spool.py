@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import stat
@@ -191,6 +192,24 @@ def test_a_folder_with_the_name_of_a_report_is_put_aside(tmp_path: Path, databas
     (tmp_path / "spool" / "x.report").mkdir(parents=True)
     assert Spool(tmp_path, BIG).take_in(database, POLICY) == 0
     assert (tmp_path / "spool" / "damaged" / "x.report").is_dir()
+
+
+@pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_the_machine_has_no_means_to_read_stays(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, shortage: int
+) -> None:
+    file = add(tmp_path, backup_body(NOON), NOON)
+
+    def refuse(_path: Path) -> bytes:
+        raise OSError(shortage, "none left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(OSError, match="none left"):
+            Spool(tmp_path, BIG).take_in(database, POLICY)
+    assert file.exists()
+    assert Spool(tmp_path, BIG).take_in(database, POLICY) == 0
+    assert count(database, Report) == 1
 
 
 def test_what_a_crash_left_half_written_is_no_report(tmp_path: Path, database: Database) -> None:
