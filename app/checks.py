@@ -31,7 +31,6 @@ BATCH = 500
 # So often, and so long each time, a pass waits for jobs that somebody else has locked.
 MOST_WAITS = 100
 WAIT_SECONDS = 0.05
-JOBS_TOTAL = totals.JOBS
 
 
 # All rows of a batch at once: what the ORM does for each is half the work.

@@ -9,7 +9,6 @@ from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from app import known_job, totals
-from app.checks import JOBS_TOTAL
 from app.db import insert_if_absent, session_on
 from app.known_job import KnownJob
 from app.models import STATE_RANKS, Job, Server
@@ -47,7 +46,7 @@ def _make(session: Session, machine: tuple[str, str], backup: tuple[str, str], n
     server_id = session.scalars(select(Server.id).where(Server.machine_id == machine[0])).one()
     is_new = _make_job(session, server_id, *backup, now)
     if is_new:
-        totals.count(connection, JOBS_TOTAL, 1)
+        totals.count(connection, totals.JOBS, 1)
     return is_new
 
 
@@ -88,6 +87,6 @@ def forget(session: Session, job: Job) -> None:
     if session.scalar(select(Job.id).where(Job.server_id == server_id).limit(1)) is None:
         session.execute(delete(Server).where(Server.id == server_id))
         totals.count(session.connection(), totals.SERVERS, -1)
-    totals.count(session.connection(), JOBS_TOTAL, -1)
+    totals.count(session.connection(), totals.JOBS, -1)
     totals.count_states(session.connection(), job.id, {state: -1})
     totals.remove_job(session, job, uploads)

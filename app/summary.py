@@ -10,10 +10,9 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app import totals
-from app.checks import JOBS_TOTAL
 from app.models import Job, Report, ReportTotal, Server
 from app.overdue import State
-from app.totals import SERVERS
+from app.totals import JOBS, SERVERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ def read(session: Session) -> Summary:
     counts, states = totals.read(session)
     return Summary(
         servers_count=counts.get(SERVERS, 0),
-        jobs_count=counts.get(JOBS_TOTAL, 0),
+        jobs_count=counts.get(JOBS, 0),
         runs_count=runs,
         uploaded_bytes=uploaded,
         stored_bytes=stored,

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from app import totals
-from app.checks import JOBS_TOTAL
 from app.db import Database
 from app.models import STATE_RANKS, Job, Report, Server, Total
 from tests import factories
@@ -29,7 +28,7 @@ def add(database: Database, now: datetime, *, servers: int, jobs: int, runs: int
         rows.execute(insert(Server), machines)
         made = [_job(first + n, n // jobs + 1, n % jobs, chance, now) for n in range(servers * jobs)]
         rows.execute(insert(Job), made)
-        rows.merge(Total(name=JOBS_TOTAL, value=len(made)))
+        rows.merge(Total(name=totals.JOBS, value=len(made)))
         totals.count_states(rows.connection(), first, Counter(job["state"] for job in made))
         for job in made if runs else ():
             rows.execute(insert(Report), [_report(job["id"], day, chance, now) for day in range(runs)])

@@ -31,11 +31,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as sql_cast
 
-from app.checks import JOBS_TOTAL
 from app.clock import utcnow
 from app.db import Base, Database
 from app.models import STATE_RANKS, Job, Report, ReportBody, ReportTotal, Server, Total
-from app.totals import SERVERS, SLOTS
+from app.totals import JOBS, SERVERS, SLOTS
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86_400
@@ -309,8 +308,8 @@ class _Filling:
             )
 
     def _totals(self, rows: Connection) -> None:
-        rows.execute(delete(Total).where(Total.name.in_((JOBS_TOTAL, SERVERS))))
-        for name, value in ((JOBS_TOTAL, self._of.jobs), (SERVERS, self._of.servers)):
+        rows.execute(delete(Total).where(Total.name.in_((JOBS, SERVERS))))
+        for name, value in ((JOBS, self._of.jobs), (SERVERS, self._of.servers)):
             rows.execute(insert(Total).values(name=name, value=value))
         in_trouble = select(Job.id % SLOTS, Job.state, func.count()).where(Job.state != "ok")
         for slot, state, count in rows.execute(in_trouble.group_by(text("1"), Job.state)):
