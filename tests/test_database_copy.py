@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import time_machine
 from click.testing import Result
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import OperationalError
@@ -187,12 +188,15 @@ def test_everything_is_copied_equal_and_the_source_stays_as_it_was(here: Site, u
 def test_the_application_starts_on_the_copy_shows_the_same_and_takes_reports(
     here: Site, url: str, tmp_path: Path
 ) -> None:
-    before = here.administrator().get("/").text
+    now = utcnow()
+    with time_machine.travel(now, tick=False):
+        before = here.administrator().get("/").text
     done(here, url)
     with opened(tmp_path, VEILLEUR_DATABASE_URL=url) as there:
         assert there.database.engine.dialect.name == "postgresql"
-        admin = there.administrator()
-        assert _sheet(admin.get("/").text) == _sheet(before)
+        with time_machine.travel(now, tick=False):
+            admin = there.administrator()
+            assert _sheet(admin.get("/").text) == _sheet(before)
         body = backup_body(utcnow() - timedelta(minutes=1), name="After the move")
         answer = there.stranger().post(f"/api/upload?api_key={here.upload_key}", data=body, headers=JSON)
         assert answer.json == {"success": True}

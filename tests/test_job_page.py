@@ -427,7 +427,7 @@ def test_the_page_takes_the_same_few_queries_whatever_there_is(here: Site, job_i
     fill(here, job_id, 1990, 30, 20)
     after = queries(here, path), queries(here, path, **{"X-Refresh": "1"}), queries(here, f"{path}/series")
     assert [len(each) for each in after] == [len(each) for each in before]
-    assert [len(each) for each in after] == [11, 9, 4]
+    assert [len(each) for each in after] == [10, 8, 3]
 
 
 def test_the_page_stays_small_whatever_there_is(here: Site, job_id: int) -> None:
