@@ -255,8 +255,10 @@ def _stored_or_default(path: Path) -> CronConfig:
         return CronConfig(DEFAULT)
 
 
-def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
-    """Write down that a disabled time has ended; what the file said and says now.
+@contextlib.contextmanager
+def resuming(path: Path, now: datetime) -> Iterator[tuple[CronConfig, CronConfig] | None]:
+    """Write down that a disabled time has ended, around a block as `replacing` does; it gets what the file
+    said and says then.
 
     None when it says so already: of several that notice the end, one writes. Errors as `read` and `save`.
     """
@@ -264,10 +266,10 @@ def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
         before = _stored(path)
         after = before.in_force(now)
         if not after.has_resumed:
-            return None
+            yield None
+            return
         with durable_file.replacing(path, _spelled(after)):
-            pass
-    return before, after
+            yield before, after
 
 
 def take_over(path: Path, told: CronConfig, now: datetime) -> CronConfig | None:

@@ -18,6 +18,7 @@ WAIT_SECONDS = "wait_seconds"  # execution option: how long to wait for somebody
 
 _FILE = "file"
 _WAITS = "waits"
+_BEGIN_WRITING = "BEGIN IMMEDIATE"
 _SHORTEST_PAUSE_SECONDS = 0.0002  # a transaction takes some milliseconds
 _LONGEST_PAUSE_SECONDS = 0.005
 # After these a connection is worth nothing more: one opened on a read-only file stays so for ever.
@@ -139,7 +140,6 @@ def _begin(connection: Connection) -> None:
     wait_seconds: float = options[WAIT_SECONDS]
     if options.get("writing", False):
         _begin_writing(connection, wait_seconds)
-        _wait(connection, wait_seconds)
     else:
         _wait(connection, wait_seconds)
         connection.exec_driver_sql("BEGIN")
@@ -149,18 +149,27 @@ def _begin_writing(connection: Connection, wait_seconds: float) -> None:
     """SQLite has no queue for writers: whoever finds another one asks again. It would do so itself, but soon
     every 100 ms only, when most of that time nobody writes."""
     _wait(connection, 0.0)
+    try:
+        _ask_until_begun(connection, wait_seconds)
+    except sqlite3.Error as problem:
+        # Before it is told: what is asked of this connection next need not begin anything.
+        _wait(connection, wait_seconds)
+        connection._handle_dbapi_exception(problem, _BEGIN_WRITING, None, None, None)
+    _wait(connection, wait_seconds)
+
+
+def _ask_until_begun(connection: Connection, wait_seconds: float) -> None:
     began_at, waited = time.monotonic(), 0.0
-    while waited < wait_seconds:
+    while True:
         try:
-            connection.connection.driver_connection.execute("BEGIN IMMEDIATE")  # type: ignore[union-attr]
+            connection.connection.driver_connection.execute(_BEGIN_WRITING)  # type: ignore[union-attr]
         except sqlite3.Error as problem:
-            if _code(problem) != sqlite3.SQLITE_BUSY:
-                break
+            if _code(problem) != sqlite3.SQLITE_BUSY or waited >= wait_seconds:
+                raise
         else:
             return
         time.sleep(min(_SHORTEST_PAUSE_SECONDS + waited / 50, _LONGEST_PAUSE_SECONDS))
         waited = time.monotonic() - began_at
-    connection.exec_driver_sql("BEGIN IMMEDIATE")  # for the last time: what it raises is told as ever
 
 
 def _wait(connection: Connection, seconds: float) -> None:

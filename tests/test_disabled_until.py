@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +15,11 @@ import pytest
 import time_machine
 from sqlalchemy import select
 
-from app import interval
+from app import audit, interval
 from app.cron import resumption
 from app.cron.tasks import CHECK, TASKS, Task
 from app.db import Database
-from app.interval import CronConfig, EndRefused, IntervalFileDamaged, Reader, read, resume, save
+from app.interval import CronConfig, EndRefused, IntervalFileDamaged, Reader, read, resuming, save
 from app.models import Alert, AuditEntry
 from tests import databases
 from tests.stage import backup_body, send
@@ -53,6 +55,11 @@ def disable(path: Path, until_at: datetime | None = END, now: datetime = NOON) -
 def disabled_at_noon(path: Path) -> None:
     save(path, "5min", updated_by="admin", now=NOON - timedelta(minutes=1))
     disable(path)
+
+
+def resume(path: Path, now: datetime) -> tuple[CronConfig, CronConfig] | None:
+    with resuming(path, now) as changed:
+        return changed
 
 
 def content(path: Path) -> Any:
@@ -440,6 +447,32 @@ def test_the_time_comes_though_the_file_was_damaged_meanwhile(tmp_path: Path, pa
         traveller.move_to(END)
         until(lambda: rig.health()["interval"] == "5min" and counted.count == 1, "the end")
         assert path.read_bytes() == b"{"
+
+
+def test_a_save_at_the_very_end_need_not_wait_for_whoever_writes_that_down(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both take the file before the database, so that neither has what the other one waits for."""
+    disabled_at_noon(path)
+    waits, lock = threading.Event(), fcntl.flock
+
+    def noting(file: int, operation: int) -> None:
+        waits.set()
+        lock(file, operation)
+
+    change = interval.wanted("1hour", updated_by="admin", now=END)
+    writer = threading.Thread(target=resumption.Resumption(path, database).write_down)
+    with time_machine.travel(END, tick=False):
+        with interval.replacing(path, [change]):
+            monkeypatch.setattr(fcntl, "flock", noting)
+            writer.start()
+            assert waits.wait(30)
+            with database.waiting(0.5).changing() as rows:
+                audit.write(rows, actor="admin", action="interval changed", target="-", now=END)
+        writer.join(30)
+    assert content(path)["interval"] == "1hour"
+    with database.reading() as rows:
+        assert list(rows.scalars(select(AuditEntry.actor))) == ["admin"]
 
 
 def test_of_two_services_one_writes_the_end_down(tmp_path: Path, path: Path) -> None:

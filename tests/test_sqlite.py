@@ -175,3 +175,16 @@ def test_who_writes_waits_for_readers_as_long_as_he_may_when_he_commits(database
     """Where the file can't have a log beside it, they stand in his way."""
     with database.waiting(7).writing() as rows:
         assert rows.scalar(text("PRAGMA busy_timeout")) == 7000
+
+
+def test_what_is_asked_without_a_transaction_waits_for_writers_though_one_was_waited_for_in_vain(
+    database: Database,
+) -> None:
+    """There, too: questions that are asked often go to the driver, which begins nothing."""
+    with closing(sqlite3.connect(path_of(database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"):
+            write(database.waiting(0.3), "refused")
+    with database.asking() as rows:
+        driver: sqlite3.Connection = rows.connection.driver_connection  # type: ignore[assignment]
+        assert driver.execute("PRAGMA busy_timeout").fetchone() == (300,)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import audit, clock, interval
 from app.db import Database, reason
+from app.interval import CronConfig
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +34,22 @@ class Resumption:
         """Bring the file up to date, with a trace in the audit log, unless somebody has done so."""
         now = clock.utcnow()
         try:
-            with self._database.writing() as rows:
-                trace = audit.note(
-                    rows,
-                    actor=interval.VEILLEUR,
-                    action="interval changed",
-                    target="check interval",
-                    now=now,
-                )
-                rows.flush()  # fails here, before anything has changed, when no trace can be left
-                changed = interval.resume(self._path, now)
-                if changed is None:
-                    rows.delete(trace)
-                else:
-                    trace.before, trace.after = (each.in_words for each in changed)
+            # The file before the database, as whoever saves takes them.
+            with interval.resuming(self._path, now) as changed:
+                if changed is not None:
+                    self._leave_trace(*changed, now)
         except (SQLAlchemyError, OSError, interval.IntervalFileDamaged) as problem:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             logger.warning("the end of the disabled time could not be written down: %s", reason(problem))
+
+    def _leave_trace(self, before: CronConfig, after: CronConfig, now: datetime) -> None:
+        with self._database.changing() as rows:
+            audit.write(
+                rows,
+                actor=interval.VEILLEUR,
+                action="interval changed",
+                target="check interval",
+                before=before.in_words,
+                after=after.in_words,
+                now=now,
+            )
