@@ -15,7 +15,7 @@ T = TypeVar("T")
 Writing = Callable[[], AbstractContextManager[Connection]]
 Work = Callable[[Connection], Any]
 
-MOST_TOGETHER = 64
+_MOST_TOGETHER = 64
 
 
 class GroupCommit:
@@ -27,7 +27,7 @@ class GroupCommit:
     def __init__(self, ends_all: Callable[[Exception], bool]) -> None:
         """`ends_all` tells an error of the database from one of a single write."""
         self._ends_all = ends_all
-        self._together: Together[Work] = Together(MOST_TOGETHER)
+        self._together: Together[Work] = Together(_MOST_TOGETHER)
 
     def run(self, writing: Writing, work: Callable[[Connection], T]) -> T:
         """What `work` returns, once it is committed; or its error, or that of the commit."""
