@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app import clock, stored_settings
 from app.models import TaskRun
 from tests import factories
-from tests.browser import OPPOSITES, Visitor, look, visit
+from tests.browser import OPPOSITES, Visitor, clock_stopped, look, visit
 from tests.processes import Veilleur
 
 CHECK = "overdue-backup-check"
@@ -160,8 +160,9 @@ def test_a_job_is_put_on_the_status_page_and_a_stranger_sees_it(
     page.get_by_role("button", name="Add Documents").click()
     expect(page.get_by_text("Saved: shown as Papers.")).to_be_visible()
     page.get_by_text("Badge Documents").click()
-    page.locator("details[open]").get_by_role("button", name="Copy Markdown").click()
-    expect(page.locator("details[open]").get_by_role("button", name="Copied")).to_be_visible()
+    with clock_stopped(page):
+        page.locator("details[open]").get_by_role("button", name="Copy Markdown").click()
+        expect(page.locator("details[open]").get_by_role("button", name="Copied")).to_be_visible()
     with visit(browser, veilleur.url, size="390") as stranger:
         shown = stranger.go("/status")
         expect(shown.get_by_text("Papers")).to_be_visible()
