@@ -210,7 +210,7 @@ def test_what_a_disabled_channel_has_not_delivered_waits_until_it_is_enabled(dat
         tell(database, add_job(database), "overdue")
         with courier(database) as running:
             receivers.wait_until(lambda: other.requests)
-            running.settle(5)
+            running.settle(60)
             assert http.requests == []
             assert [each.status for each in deliveries(database, off)] == ["pending"] * 2
             with database.writing() as rows:
@@ -232,7 +232,7 @@ def test_a_channel_removed_in_the_middle_of_an_attempt_leaves_nothing_behind(
                 rows.execute(delete(Channel).where(Channel.id == gone))
             stuck.release()
             receivers.wait_until(lambda: len(well.requests) == 2)
-            running.settle(5)
+            running.settle(60)
     assert [each.status for each in deliveries(database)] == ["sent", "sent"]
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
@@ -271,7 +271,7 @@ def test_what_was_sent_while_the_database_is_locked_is_not_sent_again(
             now.ahead = DAY  # the claim ran out long ago
             receivers.wait_until(lambda: "have to wait for the database" in caplog.text, 30)
         receivers.wait_until(lambda: deliveries(database)[1].status == "sent", 30)
-        made.settle(10)
+        made.settle(60)
         made.stop()
     assert len(http.requests) == 2
     assert [each.delivered for each in attempts(database)] == [True, True]
