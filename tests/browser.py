@@ -116,8 +116,18 @@ def visitor(browser: Browser, veilleur: Veilleur) -> Iterator[Visitor]:
         yield visitor
 
 
+@contextmanager
+def clock_stopped(page: Page) -> Iterator[None]:
+    """What a page shows for a moment stays for as long as the block lasts."""
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+    yield
+    page.clock.resume()
+
+
 def look(page: Page, name: str, variant: str) -> list[str]:
-    """Take the picture, then what axe and the ruler find wrong."""
+    """Take the picture, then what axe and the ruler find wrong; a page after a click may still be coming."""
+    page.wait_for_load_state()
     take_picture(page, f"{name}-{variant}")
     problems = []
     if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):

@@ -26,7 +26,7 @@ SENT = Outcome(True, "200 OK")
 
 
 @contextlib.contextmanager
-def courier(database: Database, *, seconds: int = 3, threads: int = 4) -> Iterator[Courier]:
+def courier(database: Database, *, seconds: int = 20, threads: int = 4) -> Iterator[Courier]:
     """Running beside the test, until the block ends."""
     app = Flask("test")
     Babel(app)

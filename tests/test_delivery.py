@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def settings() -> Settings:
-    return load({"VEILLEUR_DELIVERY_SECONDS": "3", "VEILLEUR_DELIVERY_THREADS": "4"})
+    return load({"VEILLEUR_DELIVERY_SECONDS": "20", "VEILLEUR_DELIVERY_THREADS": "4"})
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_an_overdue_job_reaches_every_kind_of_receiver_once(database: Database, 
         _job_overdue(database)
         courier.wake()
         receivers.wait_until(lambda: all(each.status == "sent" for each in _deliveries(database)))
-        courier.settle(5)
+        courier.settle(60)
         assert len(http.requests) == 2
         assert len(smtp.mails) == 1
     assert courier.sent_count == 3

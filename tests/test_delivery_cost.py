@@ -231,7 +231,7 @@ def test_a_channel_that_is_switched_off_or_removed_sends_nothing_of_what_was_tak
 ) -> None:
     with receivers.HttpReceiver() as http:
         http.queue = [receivers.ok(), receivers.held()]
-        http.behaviour = receivers.slow(0.3)
+        http.behaviour = receivers.slow(1)
         hook = webhook(database, "hook", http.url)
         _add_waiting(database, hook, 50)
         with courier(database, threads=1) as running:
@@ -240,7 +240,7 @@ def test_a_channel_that_is_switched_off_or_removed_sends_nothing_of_what_was_tak
                 change = delete(Channel) if is_removed else update(Channel).values(enabled=False)
                 rows.execute(change.where(Channel.id == hook))
             http.release()
-            running.settle(10)
+            running.settle(60)
             assert len(http.requests) <= 20
         with database.reading() as rows:
             counted = Counter(rows.scalars(select(Delivery.attempts)))

@@ -416,7 +416,7 @@ def test_a_backup_that_became_overdue_meanwhile_is_told_at_the_end(tmp_path: Pat
 def test_an_end_that_can_not_be_written_down_is_in_force_all_the_same_and_is_tried_again(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(Database.__init__.__kwdefaults__, "wait_seconds", 0.02)
+    monkeypatch.setitem(Database.__init__.__kwdefaults__, "wait_seconds", 0.5)
     monkeypatch.setattr(resumption, "RETRY_SECONDS", 0.1)
     disabled_at_noon(path)
     past_run(tmp_path, CHECK, NOON)

@@ -67,6 +67,7 @@ def test_a_disabled_check_is_said_loudly_on_every_page_about_it(visitor: Visitor
     visitor.go("/settings/monitoring")
     page.get_by_label("Every 20 minutes").check()
     page.get_by_role("button", name="Save", exact=True).first.click()
+    expect(page.get_by_text("Saved. In force: Every 20 minutes.")).to_be_visible()
     expect(page.get_by_text("Monitoring is disabled.")).to_have_count(0)
 
 

@@ -79,6 +79,7 @@ def test_what_watches_the_watcher_is_seen_on_every_page(
         found = look_at(browser, veilleur, "disabled", "Monitoring is disabled.", pages)
         page.get_by_label("Every 20 minutes").check()
         page.get_by_role("button", name="Save", exact=True).first.click()
+        expect(page.get_by_text("Saved. In force: Every 20 minutes.")).to_be_visible()
         expect(page.get_by_text("Monitoring is disabled.")).to_have_count(0)
         cron.stop(signal.SIGKILL)
     make_checks_older(veilleur, hours=3)

@@ -133,7 +133,7 @@ def test_where_nobody_can_begin_only_those_fail_who_waited_from_the_start(databa
     with closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(database.waiting(0.5).change_together, adding("first"))
+            first = pool.submit(database.waiting(3).change_together, adding("first"))
             until(lambda: database._group._together._turn.locked(), "the first to begin")
             second = pool.submit(database.change_together, adding("second"))
             assert isinstance(first.exception(30), OperationalError)

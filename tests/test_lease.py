@@ -63,7 +63,7 @@ def test_of_many_that_ask_at_once_one_gets_it(database: Database) -> None:
     ready = threading.Barrier(8)
 
     def ask(holder: str) -> None:
-        ready.wait(10)
+        ready.wait(60)
         if acquire(database, holder):
             won.append(holder)
 

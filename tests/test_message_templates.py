@@ -205,7 +205,7 @@ def _delivered(database: Database, receiver: HttpReceiver, *kinds: str) -> list[
     job_id = couriers.add_job(database)
     couriers.tell(database, job_id, *kinds)
     with couriers.courier(database) as courier:
-        courier.settle(20)
+        courier.settle(60)
     return [each.json() for each in receiver.requests]
 
 
@@ -236,7 +236,7 @@ def test_words_are_read_once_for_many_messages(database: Database) -> None:
             database.engine, "before_cursor_execute", lambda *given: statements.append(str(given[2]))
         )
         with couriers.courier(database) as courier:
-            courier.settle(30)
+            courier.settle(60)
         assert len(receiver.requests) == 40
     reads = [each for each in statements if "FROM message_template" in each]
     rounds = [each for each in statements if "FROM channel" in each and "EXISTS" in each]

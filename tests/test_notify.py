@@ -324,7 +324,7 @@ def test_an_answer_without_end_is_quoted_in_200_characters(web: HttpReceiver) ->
 def test_a_200_whose_body_never_ends_is_success_within_the_bound(web: HttpReceiver) -> None:
     web.behaviour = receivers.drip_body(200)
     begun = time.monotonic()
-    receipt = notify.send("webhook", webhook_config(web.url), MESSAGE, timeout_seconds=BOUND_SECONDS)
+    receipt = notify.send("webhook", webhook_config(web.url), MESSAGE, timeout_seconds=5 * BOUND_SECONDS)
     assert receipt.detail == "200 OK"
     assert time.monotonic() - begun < PATIENCE_SECONDS
 
@@ -689,6 +689,7 @@ def test_an_apprise_service_that_drips_is_given_up_and_takes_no_second_worker(we
     config = apprise_config(web.url)
     assert bounded_failure("apprise", config).reason == "did not answer within 0.6 s"
     assert "still busy" in failure("apprise", config).reason
+    receivers.wait_until(lambda: web.requests)
     assert len(web.requests) == 1
     web.behaviour = receivers.ok()
     web.release()

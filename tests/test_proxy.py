@@ -667,7 +667,7 @@ def test_no_thread_stays_when_there_is_nothing_to_watch(cron: FakeCron) -> None:
         return {each for each in threading.enumerate() if each.name == "cron-client-deadlines"}
 
     others = watching()
-    client = client_of(cron.url, read_seconds=1)
+    client = client_of(cron.url, read_seconds=3)
     client.get("health")
     assert watching() - others
     until(lambda: not watching() - others, "the thread to end")

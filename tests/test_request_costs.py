@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import event
@@ -169,16 +170,20 @@ def test_what_has_arrived_is_taken_however_late(ends: tuple[PatientSocket, socke
 
 
 def test_only_the_time_in_which_a_request_is_waited_for_counts(
-    ends: tuple[PatientSocket, socket.socket],
+    ends: tuple[PatientSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ahead = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0])
+    monkeypatch.setattr(web_server, "time", clock)
     patient, client = ends
-    patient.request_seconds = 0.3
     patient.begin()
-    time.sleep(0.4)  # as for a turn, or for large bodies of others to be done
+    ahead[0] = 2 * patient.request_seconds  # as for a turn, or for large bodies of others to be done
     later = threading.Timer(0.05, client.send, (b"x",))
     later.start()
     assert patient.recv(1000) == b"x"
     later.join()
+    assert 0 < patient._left_seconds < patient.request_seconds
+    patient._left_seconds = 0.3
     with pytest.raises(TooSlow):
         patient.recv(1000)
 

@@ -112,7 +112,7 @@ def test_whoever_takes_too_long_is_told_so_and_let_go(tmp_path: Path) -> None:
 
 def test_a_client_that_is_slow_but_steady_is_waited_for(tmp_path: Path) -> None:
     """Each 16 kB give a second more: a large report over a thin line is taken."""
-    veilleur = Veilleur(tmp_path, {"VEILLEUR_REQUEST_SECONDS": "1"})
+    veilleur = Veilleur(tmp_path, {"VEILLEUR_REQUEST_SECONDS": "2"})
     body = backup_body(NOON).ljust(512 * 1024)
 
     def steadily() -> Iterator[bytes]:

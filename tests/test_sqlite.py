@@ -161,7 +161,7 @@ def test_a_writer_who_waits_asks_again_soon_for_as_long_as_he_may(database: Data
     event.listen(database.engine, "checkout", listen)
     with closing(sqlite3.connect(path_of(database), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OperationalError, match="locked"), database.waiting(0.5).writing() as rows:
+        with pytest.raises(OperationalError, match="locked"), database.waiting(2).writing() as rows:
             rows.connection()
         assert asked.count("BEGIN IMMEDIATE") > 20
         other.execute("ROLLBACK")
