@@ -15,6 +15,8 @@ from app.settings import Settings
 from app.spool import Spool
 from app.stored_settings import Current
 
+_KEPT_IN_ALL = 80  # connections to a cron service, which takes a hundred
+
 
 def create_core(
     settings: Settings,
@@ -47,4 +49,5 @@ def _cron_client(settings: Settings, url: str) -> CronClient:
         connect_seconds=settings.cron_connect_seconds,
         read_seconds=settings.cron_read_seconds,
         write_seconds=settings.cron_write_seconds,
+        kept_connections=max(1, min(settings.web_threads, _KEPT_IN_ALL // settings.web_workers)),
     )

@@ -48,8 +48,12 @@ class CronClient:
         read_seconds: float = 5.0,
         write_seconds: float = 30.0,
         answer_limit_bytes: int = 5 * 1024 * 1024,
+        kept_connections: int = 8,
     ) -> None:
-        """A GET takes at most read_seconds and a POST write_seconds, from connecting to the last byte."""
+        """A GET takes at most read_seconds and a POST write_seconds, from connecting to the last byte.
+
+        `kept_connections` is how many may stay open in each process: as many as work at a time.
+        """
         self.base_url = base_url.rstrip("/")
         headers = {
             "Accept": "*/*",
@@ -62,21 +66,22 @@ class CronClient:
         self._read_seconds = read_seconds
         self._write_seconds = write_seconds
         self._answer_limit_bytes = answer_limit_bytes
-        self._lines = Lines()
+        self._lines = Lines(kept_connections)
 
     def get(self, path: str, query: bytes = b"") -> Answer:
         """Raises CronServiceUnavailable, and ValueError for a path that safe_path refuses."""
         request = self._prepared("GET", path, query)
         with self._exchange(self._read_seconds) as exchange:
-            return self._exchanged(request, exchange, self._adapter())
+            return self._exchanged(request, exchange)
 
     def tell(self, path: str, body: bytes, content_type: str, *, deadline_seconds: float) -> Answer:
-        """A post of what does no harm when it arrives twice, on a connection that is kept for all threads."""
+        """A post of what does no harm when it arrives twice, so that it may go over a kept connection."""
         request = self._prepared("POST", path, b"", body, content_type)
         with self._exchange(deadline_seconds) as exchange:
-            return self._exchanged(request, exchange, self._own_lines().of_all_threads)
+            return self._exchanged(request, exchange)
 
-    def _exchanged(self, request: requests.PreparedRequest, exchange: Exchange, adapter: Adapter) -> Answer:
+    def _exchanged(self, request: requests.PreparedRequest, exchange: Exchange) -> Answer:
+        adapter = self._own_lines().adapter
         try:
             response = self._send(request, exchange, adapter)
         except requests.ConnectionError:
@@ -97,10 +102,12 @@ class CronClient:
         """As get, within write_seconds; sent once, whatever happens to it."""
         request = self._prepared("POST", path, query, body, content_type)
         with self._exchange(self._write_seconds) as exchange:
-            # Without an idle connection there is none that could be stale.
-            adapter = self._adapter()
-            adapter.close()
-            return self._received(self._send(request, exchange, adapter), exchange)
+            # On a connection of its own: a kept one could be stale.
+            adapter = Adapter(kept=1)
+            try:
+                return self._received(self._send(request, exchange, adapter), exchange)
+            finally:
+                adapter.close()
 
     def _prepared(
         self, method: str, path: str, query: bytes, body: bytes = b"", content_type: str | None = None
@@ -166,16 +173,12 @@ class CronClient:
     def _own_lines(self) -> Lines:
         # A fork copies open connections and the locks of threads that do not run in the child.
         if self._lines.process_id != os.getpid():
-            self._lines = Lines()
+            self._lines = Lines(self._lines.kept)
         return self._lines
 
-    def _adapter(self) -> Adapter:
-        return self._own_lines().of_thread.adapter
-
     def close(self) -> None:
-        """Let go of the connections that this thread could use."""
-        self._adapter().close()
-        self._own_lines().of_all_threads.close()
+        """Let go of the connections that are kept."""
+        self._own_lines().adapter.close()
 
 
 def _plain(header: str | None) -> str | None:

@@ -135,15 +135,21 @@ class _TLSPool(HTTPSConnectionPool):
 class Adapter(HTTPAdapter):
     """The way of requests to one address alone: it knows no environment, no cookies and no redirects."""
 
-    _pool: ConnectionPool | None = None  # always the same, so it is looked up once
+    _pool: ConnectionPool | None = None  # the same until it is closed, so it is looked up once
+
+    def __init__(self, kept: int) -> None:
+        """`kept` is how many connections may stay open while nothing goes over them."""
+        super().__init__(pool_connections=1, pool_maxsize=kept)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
-        self._pool = self._pool or super().get_connection_with_tls_context(*args, **kwargs)
-        return self._pool
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return pool
 
     def close(self) -> None:
         self._pool = None
@@ -157,16 +163,15 @@ class Adapter(HTTPAdapter):
         return response
 
 
-class _OfThread(threading.local):
-    def __init__(self) -> None:
-        self.adapter = Adapter(pool_connections=1, pool_maxsize=1)
-
-
 class Lines:
-    """What belongs to one process: an adapter for each thread and one for all of them, and the reaper."""
+    """What belongs to one process: the adapter of all its threads, and the reaper.
 
-    def __init__(self) -> None:
+    Not one for each thread: of those there may be hundreds, each would keep a connection, and the service
+    takes no more than a hundred.
+    """
+
+    def __init__(self, kept: int) -> None:
         self.process_id = os.getpid()
-        self.of_thread = _OfThread()
-        self.of_all_threads = Adapter(pool_connections=1, pool_maxsize=1)
+        self.kept = kept
+        self.adapter = Adapter(kept)
         self.reaper = _Reaper()

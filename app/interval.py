@@ -157,6 +157,17 @@ def content(path: Path) -> bytes:
     return _spelled(_stored(path))
 
 
+def to_pass_on(path: Path, now: datetime) -> bytes | None:
+    """As `content`, for machines that may know something newer.
+
+    None for what does not tell when it was saved, or tells a time ahead: it would win over all that is saved
+    until then.
+    """
+    own = _stored(path)
+    saved_at = own.in_force_at
+    return _spelled(own) if saved_at is not None and saved_at <= now + _SKEW else None
+
+
 def _optional(content: dict[str, object], key: str) -> str | None:
     value = content.get(key)
     return value if isinstance(value, str) else None
@@ -287,6 +298,11 @@ def take_over(path: Path, told: CronConfig, now: datetime) -> CronConfig | None:
         with durable_file.replacing(path, _spelled(told)):
             pass
     return own
+
+
+def says(path: Path, told: CronConfig) -> bool:
+    """Whether the file holds just that; errors as `read`, but for a damaged one."""
+    return _stored_or_default(path) == told
 
 
 def _is_newer(own: CronConfig, told: CronConfig, now: datetime) -> bool:

@@ -42,16 +42,17 @@ def tell_interval(path: Path) -> Answer:
     peers: list[CronClient] = current_app.extensions["cron_peers"]
     for each in peers:
         try:
-            answer = _tell(each, body)
+            answer = tell(each, body)
         except CronServiceUnavailable as problem:
             log.warning("%s was not told of the new interval: %s", each.base_url, problem)
             continue
         if answer.status != 200:
             log.warning("%s answered %s to reload-config", each.base_url, answer.status)
-    return _tell(client(), body)
+    return tell(client(), body)
 
 
-def _tell(service: CronClient, body: bytes) -> Answer:
+def tell(service: CronClient, body: bytes) -> Answer:
+    """Hand the content of an interval file to a cron service; raises CronServiceUnavailable."""
     # Twice would do no harm: of two it is told, the service obeys the newer.
     return service.tell("reload-config", body, "application/json", deadline_seconds=_RELOAD_SECONDS)
 

@@ -29,6 +29,7 @@ from app.cron.control import create_control_app
 from app.cron.service import CALLERS, CronService
 from app.cron.tasks import CHECK, TASKS, Task, TaskContext, TaskResult
 from app.cron.watchdog import DEAD, Watchdog
+from app.cron_client import CronClient
 from app.db import EXTENSION, Database
 from app.delivery import Courier
 from app.interval import FILE_NAME, Reader
@@ -68,6 +69,7 @@ def application(settings: Settings) -> Flask:
     app.extensions["settings"] = settings
     app.extensions[EXTENSION] = Database(settings.database_url)
     app.extensions["interval"] = Reader(settings.instance_path / FILE_NAME)
+    app.extensions["cron_peers"] = [CronClient(each, TOKEN) for each in settings.cron_peers]
     return app
 
 

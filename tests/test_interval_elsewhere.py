@@ -16,13 +16,15 @@ from sqlalchemy import select
 
 from app import interval
 from app.clock import iso, utcnow
+from app.cron.peers import Peers
 from app.cron.tasks import TASKS
+from app.cron_client import CronClient
 from app.db import Database
 from app.interval import CronConfig
 from app.models import AuditEntry
 from tests.databases import Postgres
 from tests.processes import PASSWORD, Veilleur, until
-from tests.receivers import HttpReceiver, ok, refused_port
+from tests.receivers import HttpReceiver, ok, refused_port, wait_until
 from tests.test_cron_service import Running, running
 from tests.web import Site, site
 
@@ -215,16 +217,25 @@ def test_the_cron_services_of_other_machines_are_told_as_well(tmp_path: Path) ->
 @contextlib.contextmanager
 def two_machines(folder: Path, database_url: str) -> Iterator[tuple[Veilleur, Veilleur]]:
     """Web and cron service on each; the database and the secrets are all they share."""
+    first, second = machines(folder, database_url)
+    with first.web(), first.cron():
+        share_secrets(first, second)
+        with second.web(), second.cron():
+            yield first, second
+
+
+def machines(folder: Path, database_url: str) -> tuple[Veilleur, Veilleur]:
     first, second = Veilleur(folder / "first"), Veilleur(folder / "second")
     for each, other in ((first, second), (second, first)):
         each.folder.mkdir()
         each.settings["VEILLEUR_DATABASE_URL"] = database_url
         each.settings["VEILLEUR_CRON_PEERS"] = f"http://127.0.0.1:{other.cron_port}"
-    with first.web(), first.cron():
-        second.instance.mkdir(mode=0o700)
-        shutil.copy(first.instance / "secrets.json", second.instance)
-        with second.web(), second.cron():
-            yield first, second
+    return first, second
+
+
+def share_secrets(first: Veilleur, second: Veilleur) -> None:
+    second.instance.mkdir(mode=0o700)
+    shutil.copy(first.instance / "secrets.json", second.instance)
 
 
 def logged_in(web: Veilleur) -> requests.Session:
@@ -238,6 +249,12 @@ def logged_in(web: Veilleur) -> requests.Session:
 
 def health(web: Veilleur) -> dict[str, Any]:
     found: dict[str, Any] = requests.get(f"{web.url}/api/cron/health", timeout=30).json()
+    return found
+
+
+def service_health_of(machine: Veilleur) -> dict[str, Any]:
+    """Asked at its own port: that machine has no web application."""
+    found: dict[str, Any] = requests.get(f"http://127.0.0.1:{machine.cron_port}/health", timeout=30).json()
     return found
 
 
@@ -259,5 +276,107 @@ def test_two_machines_that_share_no_folder_follow_one_interval(tmp_path: Path, p
         assert [each.before for each in notes(database)] == ["20min", "5min", "disabled", "1hour"]
         database.dispose()
     with both[0].cron():  # a new start keeps it
-        address = f"http://127.0.0.1:{both[0].cron_port}/health"
-        until(lambda: requests.get(address, timeout=30).json()["interval"] == "2hours", "the interval")
+        until(lambda: service_health_of(both[0])["interval"] == "2hours", "the interval")
+
+
+def test_a_machine_that_was_down_follows_what_was_saved_meanwhile(tmp_path: Path, postgres: Postgres) -> None:
+    here, away = machines(tmp_path, postgres.url())
+    with here.web(), here.cron(), logged_in(here) as admin:
+        share_secrets(here, away)
+        with away.cron():
+            admin.post(f"{here.url}/api/cron-config", json={"interval": "5min"}, timeout=30)
+            assert stored(away.instance)["interval"] == "5min"
+        admin.post(f"{here.url}/api/cron-config", json={"interval": "disabled"}, timeout=30)
+        assert stored(away.instance)["interval"] == "5min"
+        with away.cron():
+            until(lambda: service_health_of(away)["interval"] == "disabled", "the machine to follow")
+            assert stored(away.instance) == stored(here.instance)
+
+
+def test_a_machine_that_comes_back_with_something_newer_is_followed(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    here, away = machines(tmp_path, postgres.url())
+    with here.web(), here.cron(), logged_in(here) as admin:
+        share_secrets(here, away)
+        admin.post(f"{here.url}/api/cron-config", json={"interval": "5min"}, timeout=30)
+        interval.save(away.instance / interval.FILE_NAME, "1hour", updated_by="cut off", now=utcnow())
+        with away.cron():
+            until(lambda: health(here)["interval"] == "1hour", "the others to follow")
+
+
+# What is passed on
+
+
+def passed_on(path: Path, peers: list[HttpReceiver]) -> Peers:
+    return Peers(path, [CronClient(each.url, "token") for each in peers])
+
+
+def test_what_the_file_holds_is_told_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cron.peers.EVERY_SECONDS", 0.1)
+    path = tmp_path / interval.FILE_NAME
+    interval.save(path, "5min", updated_by="admin", now=NOW)
+    with HttpReceiver(ok(b"{}")) as first, HttpReceiver(ok(b"{}")) as second:
+        running_peers = passed_on(path, [first, second])
+        running_peers.start()
+        wait_until(lambda: len(first.requests) >= 3 and len(second.requests) >= 3)
+        running_peers.stop(20)
+        assert {each.body for each in (*first.requests, *second.requests)} == {interval.content(path)}
+        assert {each.path for each in first.requests} == {"/reload-config"}
+
+
+def test_whoever_knew_an_older_one_is_told_at_once(tmp_path: Path) -> None:
+    with HttpReceiver(ok(b"{}")) as peer, running(tmp_path, TASKS, VEILLEUR_CRON_PEERS=peer.url) as rig:
+        rig.save("10min")
+        assert (
+            rig.post("/reload-config", json=content("5min", utcnow() - timedelta(hours=1))).json() == RELOADED
+        )
+        wait_until(lambda: peer.requests)
+        assert peer.requests[0].json() == stored(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file", [None, '{"interval": "5min"}', json.dumps(content("5min", NOW + timedelta(days=9)))]
+)
+def test_what_nobody_can_compare_is_not_passed_on(tmp_path: Path, file: str | None) -> None:
+    path = tmp_path / interval.FILE_NAME
+    if file is not None:
+        path.write_text(file)
+    assert interval.to_pass_on(path, NOW) is None
+
+
+def test_a_damaged_file_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cron.peers.EVERY_SECONDS", 0.05)
+    path = tmp_path / interval.FILE_NAME
+    path.write_text("{")
+    with HttpReceiver(ok(b"{}")) as peer:
+        running_peers = passed_on(path, [peer])
+        running_peers.start()
+        with pytest.raises(interval.IntervalFileDamaged):
+            interval.to_pass_on(path, NOW)
+        interval.save(path, "5min", updated_by="admin", now=NOW)
+        wait_until(lambda: peer.requests)
+        running_peers.stop(20)
+
+
+def test_a_silent_peer_holds_up_nobody_and_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.cron.peers.EVERY_SECONDS", 0.05)
+    path = tmp_path / interval.FILE_NAME
+    interval.save(path, "5min", updated_by="admin", now=NOW)
+    with refused_port() as dead, HttpReceiver(ok(b"{}")) as peer:
+        silent = CronClient(f"http://127.0.0.1:{dead}", "token")
+        running_peers = Peers(path, [silent, CronClient(peer.url, "token")])
+        running_peers.start()
+        wait_until(lambda: len(peer.requests) >= 3)
+        running_peers.stop(20)
+    assert caplog.text.count("can't be told of the interval now") == 1
+
+
+def test_what_is_in_force_already_is_not_planned_anew(rig: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "app.cron.service")
+    told = content("5min", utcnow())
+    for _ in range(3):
+        assert rig.post("/reload-config", json=told).json() == RELOADED
+    assert caplog.text.count("the interval is 5min") == 1

@@ -14,10 +14,14 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
+from waitress import wasyncore
+from waitress.server import create_server
 from werkzeug.serving import make_server
 
 import app as product
@@ -629,6 +633,38 @@ def test_a_post_goes_out_on_a_fresh_connection_and_only_once(client: CronClient,
 
 def tell(client: CronClient, path: str = "echo") -> int:
     return client.tell(path, b"{}", "application/json", deadline_seconds=20).status
+
+
+@pytest.fixture
+def control_url() -> Iterator[str]:
+    """Of a server as the cron service runs one: it takes a hundred connections, others wait."""
+
+    def answer(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"{}"]
+
+    server = create_server(answer, host="127.0.0.1", port=0)
+    serving = threading.Thread(target=server.run)
+    serving.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.trigger.pull_trigger(partial(wasyncore.close_all, server._map, ignore_all=True))
+    serving.join(20)
+    server.task_dispatcher.shutdown()
+    assert not serving.is_alive()
+
+
+def test_more_threads_than_the_service_takes_connections_are_all_answered(control_url: str) -> None:
+    threads = 130
+    client, together = client_of(control_url, read_seconds=20), threading.Barrier(threads)
+
+    def get() -> int:
+        together.wait(60)
+        return client.get("health").status
+
+    with ThreadPoolExecutor(threads) as pool:
+        answers = [pool.submit(get) for _ in range(threads)]
+        assert {each.result() for each in answers} == {200}
+    client.close()
 
 
 def test_what_is_told_goes_out_on_one_connection_for_all_threads(client: CronClient, cron: FakeCron) -> None:

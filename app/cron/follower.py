@@ -24,16 +24,21 @@ class Follower:
         self._database = database
         self._holder = holder
 
-    def take_over(self, told: CronConfig) -> None:
-        """Write it to our own file unless that is newer; raises ConfigUnusable when it can't be written."""
+    def take_over(self, told: CronConfig) -> bool:
+        """Write it to our own file; False when that is newer.
+
+        Raises ConfigUnusable when it can't be written.
+        """
         try:
             before = interval.take_over(self._path, told, clock.utcnow())
+            is_followed = before is not None or interval.says(self._path, told)
         except OSError as problem:
             error = f"The interval file {interval.FILE_NAME} can't be written: {problem.strerror}"
             logger.error(error)
             raise ConfigUnusable(error) from None
         if before is not None:
             self._note(before, told)
+        return is_followed
 
     def _note(self, before: CronConfig, told: CronConfig) -> None:
         """Whoever saved it has left a trace of his own; this one tells that it has come here."""

@@ -22,6 +22,7 @@ from app.cron.cron_job import CronJob, last_run_until
 from app.cron.follower import Follower
 from app.cron.heartbeat import Heartbeat
 from app.cron.holder import Holder, bury_dead
+from app.cron.peers import Peers
 from app.cron.resumption import Resumption
 from app.cron.runner import DoneElsewhere, HeldElsewhere, Outcome, Runner, past_runs
 from app.cron.status import PastRun, Status
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
-LAST_HEARTBEAT_SECONDS = 2.0
+LAST_WORDS_SECONDS = 2.0
 CALLERS = 6  # that wait for the loop at once; fewer than the server's threads, so that health has one
 RETRY_SECONDS = 2.0
 MANUAL_WAIT_SECONDS = 20.0  # for a lease that is held by another one; less than a proxied POST may take
@@ -67,6 +68,7 @@ class CronService:
         self._follower = Follower(
             settings.instance_path / interval.FILE_NAME, self._database, self._holder.name
         )
+        self._peers = Peers(settings.instance_path / interval.FILE_NAME, app.extensions["cron_peers"])
         self._scheduler = schedule.Scheduler()
         self._config = CronConfig(interval.DEFAULT)
         self._config_stamp: object = object()  # unlike any: the file was never read
@@ -137,9 +139,11 @@ class CronService:
             self._obey_next(TICK_SECONDS)
         self.calls.refuse_the_rest()
         self._beside.stop()
-        self.heartbeat.stop(LAST_HEARTBEAT_SECONDS)
+        self._peers.stop(LAST_WORDS_SECONDS)
+        self.heartbeat.stop(LAST_WORDS_SECONDS)
 
     def _begin(self) -> None:
+        self._peers.start()
         self._looked_at = clock.utcnow()
         bury_dead(self._holder, self._database)
         past = {name: run for name, run in past_runs(self._database).items() if name in self.tasks}
@@ -292,7 +296,10 @@ class CronService:
 
     def _reload(self, told: CronConfig | None) -> None:
         if told is not None:
-            self._follower.take_over(told)
+            if not self._follower.take_over(told):
+                self._peers.pass_on()
+            if self._stamp() == self._config_stamp:
+                return
         self._load()
 
     def _load(self) -> None:
