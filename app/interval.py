@@ -40,8 +40,7 @@ MINUTES = MappingProxyType(
 )
 
 _LARGEST_FILE_BYTES = 64 * 1024
-_LONGEST_NAME = 80
-_SKEW = timedelta(minutes=2)  # between the clocks of machines, or a clock and its correction
+SKEW = timedelta(minutes=2)  # between the clocks of machines, or a clock and its correction
 _QUIET_NANOSECONDS = 2_000_000_000
 _YEARS_END = 9999  # in that one, another time zone can already be past the end of the calendar
 
@@ -119,19 +118,21 @@ def read(path: Path) -> CronConfig:
 
     Raises IntervalFileDamaged for content that is no interval and OSError when it can't be read.
     """
-    return _stored(path).in_force(clock.utcnow())
+    return stored(path).in_force(clock.utcnow())
 
 
-def _stored(path: Path) -> CronConfig:
+def stored(path: Path) -> CronConfig:
+    """What the file says, whether or not it is over; errors as `read`."""
     try:
         with path.open("rb") as file:
             raw = file.read(_LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
         return CronConfig(DEFAULT)
-    return _parse(raw)
+    return parsed(raw)
 
 
-def _parse(raw: bytes) -> CronConfig:
+def parsed(raw: bytes) -> CronConfig:
+    """Raises IntervalFileDamaged."""
     try:
         content = json.loads(raw[:_LARGEST_FILE_BYTES])
     except (ValueError, RecursionError):
@@ -142,30 +143,6 @@ def _parse(raw: bytes) -> CronConfig:
     if config.enabled or content.get("disabledUntil") is None:
         return config
     return replace(config, disabled_until=_end(content["disabledUntil"]), resume_interval=_resumed(content))
-
-
-def received(raw: bytes) -> CronConfig:
-    """What another machine says its file holds; IntervalFileDamaged when that is not what a file holds."""
-    config = _parse(raw)
-    if config.in_force_at is None:
-        raise IntervalFileDamaged("its updatedAt is no time with a zone")
-    return replace(config, updated_by=(config.updated_by or "")[:_LONGEST_NAME] or None)
-
-
-def content(path: Path) -> bytes:
-    """What the file holds, for `received` on another machine; errors as `read`."""
-    return _spelled(_stored(path))
-
-
-def to_pass_on(path: Path, now: datetime) -> bytes | None:
-    """As `content`, for machines that may know something newer.
-
-    None for what does not tell when it was saved, or tells a time ahead: it would win over all that is saved
-    until then.
-    """
-    own = _stored(path)
-    saved_at = own.in_force_at
-    return _spelled(own) if saved_at is not None and saved_at <= now + _SKEW else None
 
 
 def _optional(content: dict[str, object], key: str) -> str | None:
@@ -233,11 +210,11 @@ def replacing(path: Path, changes: Sequence[CronConfig]) -> Iterator[list[CronCo
     """
     with durable_file.exclusive(path):
         durable_file.remove_unfinished(path)
-        last, before = _stored_or_default(path), []
+        last, before = stored_or_default(path), []
         for each in changes:
             before.append(last.in_force(each.in_force_at or clock.utcnow()))
             last = _following(before[-1], each)
-        with durable_file.replacing(path, _spelled(last)):
+        with durable_file.replacing(path, spelled(last)):
             yield before
 
 
@@ -254,14 +231,15 @@ def _later(last_at: datetime | None, updated_at: str | None) -> str | None:
     """The time of a change, always later than that of the one it replaces: what the cron service is told of
     that one may be on its way still, and must not come back as the newer."""
     at = clock.from_iso(updated_at) if updated_at else None
-    if at is None or last_at is None or not at <= last_at <= at + _SKEW:
+    if at is None or last_at is None or not at <= last_at <= at + SKEW:
         return updated_at
     return (last_at + timedelta(microseconds=1)).isoformat().replace("+00:00", "Z")
 
 
-def _stored_or_default(path: Path) -> CronConfig:
+def stored_or_default(path: Path) -> CronConfig:
+    """As `stored`; a damaged file counts as the default."""
     try:
-        return _stored(path)
+        return stored(path)
     except IntervalFileDamaged:
         return CronConfig(DEFAULT)
 
@@ -274,44 +252,17 @@ def resuming(path: Path, now: datetime) -> Iterator[tuple[CronConfig, CronConfig
     None when it says so already: of several that notice the end, one writes. Errors as `read` and `save`.
     """
     with durable_file.exclusive(path):
-        before = _stored(path)
+        before = stored(path)
         after = before.in_force(now)
         if not after.has_resumed:
             yield None
             return
-        with durable_file.replacing(path, _spelled(after)):
+        with durable_file.replacing(path, spelled(after)):
             yield before, after
 
 
-def take_over(path: Path, told: CronConfig, now: datetime) -> CronConfig | None:
-    """Replace the file by what was saved on another machine, unless it is newer itself; what it said before.
-
-    None when it stays: as a file that both machines share does. Raises OSError as `save`.
-    """
-    if _stored_or_default(path) == told:
-        return None
-    with durable_file.exclusive(path):
-        durable_file.remove_unfinished(path)
-        own = _stored_or_default(path)
-        if own == told or _is_newer(own, told, now):
-            return None
-        with durable_file.replacing(path, _spelled(told)):
-            pass
-    return own
-
-
-def says(path: Path, told: CronConfig) -> bool:
-    """Whether the file holds just that; errors as `read`, but for a damaged one."""
-    return _stored_or_default(path) == told
-
-
-def _is_newer(own: CronConfig, told: CronConfig, now: datetime) -> bool:
-    own_at, told_at = own.in_force_at, told.in_force_at
-    # What lies ahead was written before the clock was set back, and would win for long.
-    return own_at is not None and told_at is not None and told_at < own_at <= now + _SKEW
-
-
-def _spelled(config: CronConfig) -> bytes:
+def spelled(config: CronConfig) -> bytes:
+    """As the file holds it."""
     content = {"interval": config.interval, "updatedAt": config.updated_at, "updatedBy": config.updated_by}
     if not config.enabled and config.disabled_until is not None:
         content["disabledUntil"] = clock.iso(config.disabled_until)
@@ -335,7 +286,7 @@ class Reader:
         cached = self._cached
         if cached is not None and cached[0] == stamp:
             return cached[1]
-        config = _stored(self.path)
+        config = stored(self.path)
         self._cached = (stamp, config) if self._is_quiet(stamp) else None
         return config
 

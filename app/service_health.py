@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import current_app
 
-from app import interval
+from app import interval, interval_exchange
 from app.cron_client import Answer, CronClient, CronServiceUnavailable
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def tell_interval(path: Path) -> Answer:
     """
     body = b""
     with suppress(interval.IntervalFileDamaged, OSError):  # saved by us, but others may be at it as well
-        body = interval.content(path)
+        body = interval_exchange.content(path)
     peers: list[CronClient] = current_app.extensions["cron_peers"]
     for each in peers:
         try:

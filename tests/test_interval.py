@@ -233,7 +233,7 @@ def test_the_reader_does_not_open_a_file_that_has_been_quiet(
     reader = Reader(path)
     with time_machine.travel(time.time() + 3600):
         first = reader.read()
-        monkeypatch.setattr(interval, "_stored", pytest.fail)
+        monkeypatch.setattr(interval, "stored", pytest.fail)
         assert reader.read() is first
 
 

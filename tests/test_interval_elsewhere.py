@@ -14,7 +14,7 @@ import pytest
 import requests
 from sqlalchemy import select
 
-from app import interval
+from app import interval, interval_exchange
 from app.clock import iso, utcnow
 from app.cron.peers import Peers
 from app.cron.tasks import TASKS
@@ -87,7 +87,7 @@ def test_a_file_from_the_future_does_not_win_for_ever(rig: Running) -> None:
 def test_word_of_a_save_that_another_has_replaced_within_the_second_comes_too_late(rig: Running) -> None:
     path, now = rig.folder / interval.FILE_NAME, utcnow()
     interval.save(path, "5min", updated_by="first", now=now)
-    late = interval.content(path)
+    late = interval_exchange.content(path)
     interval.save(path, "1hour", updated_by="second", now=now)
     interval.save(path, "2hours", updated_by="third, whose clock is behind", now=now - timedelta(seconds=2))
     assert rig.post("/reload-config", data=late).json() == RELOADED
@@ -108,7 +108,7 @@ def test_a_shared_file_is_left_as_it_is(rig: Running) -> None:
     rig.save("5min")
     path = rig.folder / interval.FILE_NAME
     before = path.stat().st_ino
-    rig.post("/reload-config", data=interval.content(path))
+    rig.post("/reload-config", data=interval_exchange.content(path))
     assert path.stat().st_ino == before
     assert rig.health()["interval"] == "5min"
     assert notes(rig.database) == []
@@ -181,7 +181,7 @@ def test_every_save_on_the_web_sends_what_the_file_holds(told: tuple[Site, HttpR
     assert first.json()["updatedBy"] == "admin"
     assert second.json() == stored(here.settings.instance_path)
     assert second.json()["disabledUntil"] == until_at
-    assert interval.received(second.body) == CronConfig(
+    assert interval_exchange.received(second.body) == CronConfig(
         "disabled", second.json()["updatedAt"], "admin", datetime.fromisoformat(until_at or ""), "5min"
     )
 
@@ -321,7 +321,9 @@ def test_what_the_file_holds_is_told_again_and_again(tmp_path: Path, monkeypatch
         running_peers.start()
         wait_until(lambda: len(first.requests) >= 3 and len(second.requests) >= 3)
         running_peers.stop(20)
-        assert {each.body for each in (*first.requests, *second.requests)} == {interval.content(path)}
+        assert {each.body for each in (*first.requests, *second.requests)} == {
+            interval_exchange.content(path)
+        }
         assert {each.path for each in first.requests} == {"/reload-config"}
 
 
@@ -342,7 +344,7 @@ def test_what_nobody_can_compare_is_not_passed_on(tmp_path: Path, file: str | No
     path = tmp_path / interval.FILE_NAME
     if file is not None:
         path.write_text(file)
-    assert interval.to_pass_on(path, NOW) is None
+    assert interval_exchange.to_pass_on(path, NOW) is None
 
 
 def test_a_damaged_file_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +355,7 @@ def test_a_damaged_file_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         running_peers = passed_on(path, [peer])
         running_peers.start()
         with pytest.raises(interval.IntervalFileDamaged):
-            interval.to_pass_on(path, NOW)
+            interval_exchange.to_pass_on(path, NOW)
         interval.save(path, "5min", updated_by="admin", now=NOW)
         wait_until(lambda: peer.requests)
         running_peers.stop(20)

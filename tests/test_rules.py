@@ -48,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
         "setting_checks",
         "setting_table",
         "interval",
+        "interval_exchange",
         "durable_file",
         "ownership",
         "notify",

@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from app import interval
+from app import interval_exchange
 from app.cron.calls import Busy, ConfigUnusable, IntervalDisabled
 from app.cron.service import CronService
 from app.interval import CronConfig, IntervalFileDamaged
@@ -105,7 +105,7 @@ def stop(task: str) -> ResponseReturnValue:
 
 def _told_interval() -> CronConfig | None:
     raw = request.get_data().strip()
-    return None if raw in (b"", b"{}") else interval.received(raw)
+    return None if raw in (b"", b"{}") else interval_exchange.received(raw)
 
 
 @bp.post("/reload-config")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import audit, clock, interval
+from app import audit, clock, interval, interval_exchange
 from app.cron.calls import ConfigUnusable
 from app.db import Database, reason
 from app.interval import CronConfig
@@ -30,8 +30,8 @@ class Follower:
         Raises ConfigUnusable when it can't be written.
         """
         try:
-            before = interval.take_over(self._path, told, clock.utcnow())
-            is_followed = before is not None or interval.says(self._path, told)
+            before = interval_exchange.take_over(self._path, told, clock.utcnow())
+            is_followed = before is not None or interval_exchange.says(self._path, told)
         except OSError as problem:
             error = f"The interval file {interval.FILE_NAME} can't be written: {problem.strerror}"
             logger.error(error)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import clock, interval, service_health
+from app import clock, interval, interval_exchange, service_health
 from app.cron_client import CronClient, CronServiceUnavailable
 
 EVERY_SECONDS = 30.0
@@ -48,7 +48,7 @@ class Peers:
 
     def _tell_all(self) -> None:
         try:
-            body = interval.to_pass_on(self._path, clock.utcnow())
+            body = interval_exchange.to_pass_on(self._path, clock.utcnow())
         except (interval.IntervalFileDamaged, OSError):
             return  # told by the loop
         for each in self._peers:
