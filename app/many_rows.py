@@ -8,12 +8,16 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
+    BigInteger,
     ColumnElement,
     Connection,
     Row,
     Table,
     Text,
+    and_,
+    any_,
     bindparam,
     column,
     func,
@@ -37,13 +41,17 @@ class Changes:
         table = cast(Table, model.__table__)
         self._singly = update(table).where(table.c.id == bindparam(NUMBER))
         given = _given(table, columns)
-        self._together = update(table).where(table.c.id == given.pop(NUMBER)).values(given)
+        # Named twice: of a document PostgreSQL can't tell how many rows it has, and may read the whole table.
+        numbers = bindparam("numbers", type_=ARRAY(BigInteger))
+        is_told = and_(table.c.id == any_(numbers), table.c.id == given.pop(NUMBER))
+        self._together = update(table).where(is_told).values(given)
 
     def run(self, connection: Connection, rows: Rows) -> None:
         if connection.dialect.name == "sqlite":
             connection.execute(self._singly, list(rows))
         else:
-            connection.execute(self._together, {"document": _document(rows)})
+            numbers = [each[NUMBER] for each in rows]
+            connection.execute(self._together, {"numbers": numbers, "document": _document(rows)})
 
 
 class Additions:
