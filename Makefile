@@ -20,8 +20,8 @@ export PATH := $(BIN):$(PATH)
 run: $(VENV)/.installed
 	@$(BIN)/honcho start -p $(PORT)
 
-# Compiled once, and not anew in each of the hundreds of processes that tests start.
-test: export PYTHONDONTWRITEBYTECODE =
+# Compiled once, as an installation is, and not anew in each of the hundreds of processes that are started.
+test bench bench-full: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
