@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -139,10 +140,16 @@ def mounted(target: Path, *arguments: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """The folder as a read-only file system for all that is opened from now on, root's files included."""
-    with mounted(folder, "--bind", str(folder)):
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
-        yield
+    """The folder as a read-only file system for all that is opened from now on, root's files included.
+
+    Made read-only aside and put in place then: where the processes work already, a file that one of them
+    writes in that moment would keep it busy."""
+    with tempfile.TemporaryDirectory() as name:
+        aside = Path(name)
+        with mounted(aside, "--bind", str(folder)):
+            subprocess.run(["mount", "-o", "remount,bind,ro", name], check=True)
+            with mounted(folder, "--bind", name):
+                yield
 
 
 @contextlib.contextmanager
