@@ -36,7 +36,8 @@ def replacing(path: Path, content: bytes) -> Iterator[None]:
     """The new file is on the disk before the block and takes the old one's place after it, unless that
     raises."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
+    with contextlib.ExitStack() as unless_replaced:
+        unless_replaced.callback(Path(temporary).unlink, missing_ok=True)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             ownership.give_to_owner(file.fileno(), path.parent)
@@ -44,11 +45,14 @@ def replacing(path: Path, content: bytes) -> Iterator[None]:
             os.fsync(file.fileno())
         yield
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        unless_replaced.pop_all()
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """So that the names in it survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import accounts, quarantine, record
 from app.checks import Policy
 from app.db import Database, is_out_of_reach, reason
+from app.durable_file import sync_folder
 from app.reports import UnusableReport, parse
 from app.upload import Body, Sender
 
@@ -151,7 +152,7 @@ class Spool:
     def _write(self, received_at: datetime, content: bytes) -> None:
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(self._folder.parent)
+            sync_folder(self._folder.parent)
         name = f"{received_at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}-{len(content)}{_SUFFIX}"
         temporary = self._folder / f"{name}{_UNFINISHED}"
         with contextlib.ExitStack() as unless_kept:
@@ -162,7 +163,7 @@ class Spool:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(self._folder / name)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
             unless_kept.pop_all()
 
     def take_in(
@@ -318,11 +319,3 @@ def _remove(path: Path) -> None:
 def _size_in(name: str) -> int:
     size = name.removesuffix(_SUFFIX).rpartition("-")[2]
     return int(size) if size.isdecimal() else 0
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -402,14 +402,14 @@ def test_an_exchange_that_is_cut_off_anywhere_is_completed(
             Path(step.staged or "").write_text(f"new {name}")
         steps.append(step if staged else Step(step.place, step.aside, None))
     left = itertools.count()
-    sync = swap._sync
+    sync = swap.sync_folder
 
     def dying(folder: Path) -> None:
         sync(folder)
         if next(left) == last:
             raise Died
 
-    monkeypatch.setattr(swap, "_sync", dying)
+    monkeypatch.setattr(swap, "sync_folder", dying)
     try:
         swap.begin(tmp_path, steps)
         died = False

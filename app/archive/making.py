@@ -32,6 +32,7 @@ from app.archive.content import (
     spelled,
 )
 from app.archive.problems import ArchiveBusy, ArchiveError, MayGoOn, always, go_on
+from app.durable_file import sync_folder
 from app.settings import Settings
 
 FILES = (interval.FILE_NAME, installation.SECRETS_FILE)
@@ -165,14 +166,6 @@ def _publish(made: Path, target: Path) -> None:
     ownership.give_to_owner(made, target.parent)
     made.replace(target)
     sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app import ownership
+from app.durable_file import sync_folder
 
 JOURNAL = "restore.json"
 _ASIDE, _PLACE = "aside", "place"
@@ -49,7 +50,7 @@ def finish(folder: Path) -> bool:
         if each.staged and Path(each.staged).exists():
             _move(each.staged, each.place)
     journal.unlink()
-    _sync(folder)
+    sync_folder(folder)
     for each in steps:
         if each.staged:
             shutil.rmtree(Path(each.staged).parent, ignore_errors=True)
@@ -64,18 +65,10 @@ def _write(journal: Path, phase: str, steps: Sequence[Step]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(journal)
-    _sync(journal.parent)
+    sync_folder(journal.parent)
 
 
 def _move(source: str, target: str) -> None:
     Path(source).replace(target)
-    _sync(Path(source).parent)
-    _sync(Path(target).parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(Path(source).parent)
+    sync_folder(Path(target).parent)
