@@ -21,6 +21,7 @@ _WAITS = "waits"
 _BEGIN_WRITING = "BEGIN IMMEDIATE"
 _SHORTEST_PAUSE_SECONDS = 0.0002  # a transaction takes some milliseconds
 _LONGEST_PAUSE_SECONDS = 0.005
+_PAGES_IN_LOG = 4000  # before they are brought to the file: pages that change often are brought there once
 # After these a connection is worth nothing more: one opened on a read-only file stays so for ever.
 _BREAKING = {
     sqlite3.SQLITE_READONLY,
@@ -131,6 +132,7 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
         "synchronous=FULL",  # an answered 200 survives a power cut
         "foreign_keys=ON",
         "cache_size=-512",
+        f"wal_autocheckpoint={_PAGES_IN_LOG}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

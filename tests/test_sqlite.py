@@ -171,6 +171,17 @@ def test_a_writer_who_waits_asks_again_soon_for_as_long_as_he_may(database: Data
     assert names(path_of(database)) == ["taken"]
 
 
+def test_the_log_grows_to_sixteen_megabytes_before_it_is_brought_to_the_file(database: Database) -> None:
+    log = Path(f"{path_of(database)}-wal")
+    with database.writing() as rows:
+        rows.execute(text("CREATE TABLE ballast (data)"))
+    for _ in range(30):
+        with database.writing() as rows:
+            rows.execute(text("INSERT INTO ballast VALUES (randomblob(1000000))"))
+    assert 16e6 < log.stat().st_size < 18e6
+    assert path_of(database).stat().st_size > 16e6
+
+
 def test_who_writes_waits_for_readers_as_long_as_he_may_when_he_commits(database: Database) -> None:
     """Where the file can't have a log beside it, they stand in his way."""
     with database.waiting(7).writing() as rows:
