@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from app import thinning
-from app.thinning import Point
+from app import day_map
+from app.thinning import FIGURES, Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,12 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Month:
+    """The runs of a month, and the `FIGURES` by their names."""
+
     first_day: date
     runs: int
     failed: int
-    duration: Course | None
+    duration_seconds: Course | None
     examined_bytes: Course | None
     stored_bytes: Course | None
     uploaded_bytes: Course | None
@@ -45,34 +48,33 @@ class Month:
     versions: Course | None
 
 
-def course(points: Iterable[Point], name: str) -> Course | None:
-    """None when no good run told it."""
-    told = (thinning.figure(point, name) for point in points if point.good)
-    values = [value for value in told if value is not None]
+def courses(points: Iterable[Point]) -> dict[str, Course | None]:
+    """Each of the figures; None for one that no good run told."""
+    good = [point for point in points if point.good]
+    columns = dict(zip(Point._fields, zip(*good, strict=True), strict=False))
+    return {name: _course([each for each in columns.get(name, ()) if each is not None]) for name in FIGURES}
+
+
+def _course(values: Sequence[float]) -> Course | None:
     if not values:
         return None
     middle = float(median(values))
     return Course(values[0], values[-1], min(values), middle, max(values), sum(values), len(values))
 
 
-def by_month(points: Sequence[Point], zone: ZoneInfo) -> list[Month]:
-    """The newest month first."""
-    months: dict[date, list[Point]] = {}
-    for point in points:
-        day = point.ended_at.astimezone(zone).date()
-        months.setdefault(day.replace(day=1), []).append(point)
-    return [_month(first_day, months[first_day]) for first_day in sorted(months, reverse=True)]
+def by_month(points: Sequence[Point], zone: ZoneInfo, most: int) -> list[Month]:
+    """The newest month first, at most so many; `points` in order of time."""
+    months: list[Month] = []
+    end = len(points)
+    while end and len(months) < most:
+        first_day = points[end - 1].ended_at.astimezone(zone).date().replace(day=1)
+        began_at = day_map.begin_of(first_day, zone)
+        begin = bisect_left(points, began_at, hi=end - 1, key=lambda point: point.ended_at)
+        months.append(_month(first_day, points[begin:end]))
+        end = begin
+    return months
 
 
 def _month(first_day: date, points: Sequence[Point]) -> Month:
-    return Month(
-        first_day=first_day,
-        runs=len(points),
-        failed=sum(not point.good for point in points),
-        duration=course(points, "duration_seconds"),
-        examined_bytes=course(points, "examined_bytes"),
-        stored_bytes=course(points, "stored_bytes"),
-        uploaded_bytes=course(points, "uploaded_bytes"),
-        examined_files=course(points, "examined_files"),
-        versions=course(points, "versions"),
-    )
+    failed = sum(not point.good for point in points)
+    return Month(first_day, len(points), failed, **courses(points))

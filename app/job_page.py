@@ -105,7 +105,7 @@ def _far_back(rows: Session, job_id: int, days: str, now: datetime) -> dict[str,
     return {
         "calendar": calendar_picture.draw(job_history.days(rows, job_id, stretches), zone, now),
         "charts": job_words.charts(series, days),
-        "months": figures.by_month(series.points, zone)[:MONTHS_SHOWN],
+        "months": figures.by_month(series.points, zone, MONTHS_SHOWN),
         "ranges": job_words.RANGES,
         "zone": zone.key,
         "begin_of": lambda day: f"{day_map.begin_of(day + timedelta(days=1), zone).isoformat()}_0",

@@ -8,11 +8,10 @@ from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 
 from app import formats, schedule_forms, schedule_sentences, sentences
-from app.figures import Course, course
+from app.figures import Course, courses
 from app.job_history import Series
 from app.models import Job, JobSchedule
 from app.presentation import duration, size
-from app.thinning import FIGURES
 
 RANGES = {"30": _l("30 days"), "90": _l("90 days"), "365": _l("One year"), "all": _l("All")}
 _SPANS = {"30": _l("in 30 days"), "90": _l("in 90 days"), "365": _l("in one year"), "all": _l("in all")}
@@ -97,7 +96,7 @@ def source_words(job: Job) -> str:
 def charts(series: Series, days: str) -> list[Chart]:
     """Those for which any good run has told a figure."""
     span = str(_SPANS[days])
-    found = {name: course(series.points, name) for name in FIGURES}
+    found = courses(series.points)
     sizes = [("examined_bytes", _("Source")), ("stored_bytes", _("Stored"))]
     all_charts = [
         Chart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -80,12 +81,13 @@ def test_runs_that_all_ended_at_once_are_thinned_too() -> None:
 
 def test_a_course_tells_where_a_figure_went_by_the_good_runs() -> None:
     points = [point(0, stored_bytes=100), point(1, good=False, stored_bytes=1), point(2, stored_bytes=103)]
-    found = figures.course(points, "stored_bytes")
+    found = figures.courses(points)["stored_bytes"]
     assert found is not None
     assert (found.first, found.last, found.smallest, found.largest, found.total) == (100, 103, 100, 103, 203)
     assert found.change == pytest.approx(0.03)
-    assert figures.course([point(0, stored_bytes=None)], "stored_bytes") is None
-    grown = figures.course([point(0, stored_bytes=0), point(1, stored_bytes=5)], "stored_bytes")
+    assert figures.courses([point(0, stored_bytes=None)])["stored_bytes"] is None
+    assert set(figures.courses([]).values()) == {None}
+    grown = figures.courses([point(0, stored_bytes=0), point(1, stored_bytes=5)])["stored_bytes"]
     assert grown is not None
     assert grown.change is None
 
@@ -93,8 +95,20 @@ def test_a_course_tells_where_a_figure_went_by_the_good_runs() -> None:
 def test_months_are_those_of_the_zone() -> None:
     begin = datetime(2026, 10, 31, 22, 30, tzinfo=UTC)
     points = [point(0)._replace(ended_at=begin), point(0)._replace(ended_at=begin + HOUR, good=False)]
-    told = [(each.first_day, each.runs, each.failed) for each in figures.by_month(points, PARIS)]
+    told = [(each.first_day, each.runs, each.failed) for each in figures.by_month(points, PARIS, 24)]
     assert told == [(date(2026, 11, 1), 1, 1), (date(2026, 10, 1), 1, 0)]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Africa/Cairo", "Asia/Kathmandu", "America/Havana", "UTC"])
+def test_each_run_is_in_the_month_of_its_day(zone: str) -> None:
+    """Cairo's and Havana's clocks change around midnight."""
+    points = [point(number * 7) for number in range(2500)]
+    expected = Counter(each.ended_at.astimezone(ZoneInfo(zone)).strftime("%Y-%m") for each in points)
+    found = figures.by_month(points, ZoneInfo(zone), 100)
+    told = [(each.first_day.strftime("%Y-%m"), each.runs) for each in found]
+    assert told == sorted(expected.items(), reverse=True)
+    assert figures.by_month(points, ZoneInfo(zone), 3) == found[:3]
+    assert figures.by_month([], ZoneInfo(zone), 3) == []
 
 
 # Days
